@@ -1,0 +1,1 @@
+//! Experiments as data, resolved to run plans.

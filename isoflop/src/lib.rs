@@ -1,0 +1,1 @@
+//! IsoFLOP scaling studies: candidate grids.

@@ -1,0 +1,1 @@
+//! The hot tensor operations of training, with their backward passes.

@@ -1,0 +1,1 @@
+//! Views, packing, mixtures and the loader that feeds training.

@@ -1,0 +1,1 @@
+//! Qwen3-architecture models over audio and text tokens: training and generation.

@@ -1,0 +1,1 @@
+//! Neural and embedded audio codecs: samples to codes and back.

@@ -1,0 +1,1 @@
+//! Token shards: documents, vocabulary layout, parquet schema, reader and writer.

@@ -1,0 +1,1 @@
+//! Speech and text corpora to token shards.
