@@ -1,1 +1,31 @@
-//! Token shards: documents, vocabulary layout, parquet schema, reader and writer.
+//! Token shards: the contract between the tokenizing and the training side.
+//!
+//! A [`Document`] is a list of [`Segment`]s, each with text, audio codes or both. Documents live in *shards*: parquet files,
+//! one row a document, written by [`ShardWriter`] and read by [`ShardReader`]. The shards of one tokenizing job, with its
+//! tokenizer, form a [`Dataset`]. [`VocabLayout`] says which token id means what; [`Vocab`] adds the text tokenizer.
+//! Nothing here knows of audio samples or of tensors.
+
+mod atomic;
+mod counts;
+mod dataset;
+mod document;
+mod error;
+mod extend;
+mod layout;
+mod meta;
+mod reader;
+mod schema;
+mod vocab;
+mod writer;
+
+pub use atomic::{sha256_file, sha256_hex, write_atomic};
+pub use counts::DocumentCounts;
+pub use dataset::{Dataset, Job, Manifest, ShardEntry};
+pub use document::{Document, Segment};
+pub use error::{Error, Result};
+pub use extend::extend_tokenizer;
+pub use layout::{TokenKind, VocabLayout, pua_char};
+pub use meta::{CodecInfo, ShardMeta, TokenizerInfo};
+pub use reader::ShardReader;
+pub use vocab::Vocab;
+pub use writer::{ShardSummary, ShardWriter, WriterOptions};

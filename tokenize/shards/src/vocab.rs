@@ -1,0 +1,143 @@
+//! The text tokenizer of a vocabulary, closed against everything that is not text.
+
+use crate::atomic::sha256_hex;
+use crate::dataset::read_json;
+use crate::error::{Error, Result, describe};
+use crate::layout::{TokenKind, VocabLayout};
+use crate::meta::TokenizerInfo;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tokenizers::Tokenizer;
+
+/// A tokenizer folder in memory: text to ids and back, and the layout of all ids.
+///
+/// Transcripts are data, not commands: the text `<|text_start|>` or a character of the range that stands for audio (which has
+/// the full-width comma, U+FF0C) is encoded as the ordinary text it is, never as a marker or audio id. Cheap to share between
+/// threads.
+pub struct Vocab {
+    path: PathBuf,
+    layout: VocabLayout,
+    info: TokenizerInfo,
+    tokenizer: Tokenizer,
+}
+
+impl Vocab {
+    /// Loads `tokenizer.json` and `audio_vocab.json` from the folder `dir`.
+    pub fn load(dir: &Path) -> Result<Self> {
+        let layout_path = dir.join("audio_vocab.json");
+        let layout: VocabLayout = read_json(&layout_path)?.ok_or_else(|| Error::Tokenizer {
+            path: layout_path,
+            problem: "there is no such file; make a tokenizer folder with `tokenize vocab`".into(),
+        })?;
+        let path = dir.join("tokenizer.json");
+        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        let tokenizer = text_tokenizer(&bytes, &layout, &path)?;
+        let named = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+        let name = named.file_name().unwrap_or_default().to_string_lossy();
+        Ok(Self {
+            info: TokenizerInfo {
+                name: name.into_owned(),
+                sha256: sha256_hex(&bytes),
+            },
+            path,
+            layout,
+            tokenizer,
+        })
+    }
+
+    /// What the ids mean.
+    pub fn layout(&self) -> &VocabLayout {
+        &self.layout
+    }
+
+    /// Name of the folder and hash of its `tokenizer.json`.
+    pub fn info(&self) -> &TokenizerInfo {
+        &self.info
+    }
+
+    /// The text ids of `text`: all below `audio_base`, none a marker, BOS or EOS.
+    pub fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
+        let failed = |problem: String| Error::Encode {
+            text: text.chars().take(80).collect(),
+            problem,
+        };
+        let encoding = self
+            .tokenizer
+            .encode_fast(text, false)
+            .map_err(|error| failed(error.to_string()))?;
+        let ids = encoding.get_ids();
+        match ids.iter().find(|&&id| !self.is_text(id)) {
+            None => Ok(ids.to_vec()),
+            Some(&id) => Err(failed(format!(
+                "{} gives id {id} for it, which is {}; the base tokenizer spells a marker as ordinary text and cannot be used",
+                self.path.display(),
+                describe(&self.layout, id)
+            ))),
+        }
+    }
+
+    /// The text of `ids`, which must all be text.
+    pub fn decode_text(&self, ids: &[u32]) -> Result<String> {
+        if let Some(position) = ids.iter().position(|&id| !self.is_text(id)) {
+            let id = ids[position];
+            let found = describe(&self.layout, id);
+            return Err(Error::DecodeNotText {
+                position,
+                id,
+                found,
+            });
+        }
+        let decoded = self.tokenizer.decode(ids, false);
+        decoded.map_err(|error| Error::Decode {
+            n: ids.len(),
+            problem: error.to_string(),
+        })
+    }
+
+    fn is_text(&self, id: u32) -> bool {
+        id < self.layout.audio_base && self.layout.kind(id) == TokenKind::Text
+    }
+}
+
+/// The tokenizer of `tokenizer.json` without the added tokens that transcripts must not reach.
+fn text_tokenizer(bytes: &[u8], layout: &VocabLayout, path: &Path) -> Result<Tokenizer> {
+    let bad = |problem: String| Error::Tokenizer {
+        path: path.into(),
+        problem,
+    };
+    let mut json: Value =
+        serde_json::from_slice(bytes).map_err(|error| bad(format!("not JSON: {error}")))?;
+    let added = json.get_mut("added_tokens").and_then(Value::as_array_mut);
+    let added = added.ok_or_else(|| bad("it has no list added_tokens".into()))?;
+    let all = added.len();
+    let id_of = |token: &Value| token["id"].as_u64();
+    added.retain(|token| {
+        let reserved = |id| id >= layout.audio_base || layout.markers()[2..].contains(&id);
+        !id_of(token).is_some_and(|id| reserved(id as u32))
+    });
+    let expected = layout.codebooks * layout.codebook_size + 4;
+    if all - added.len() != expected {
+        return Err(bad(format!(
+            "it has {} marker and audio tokens where audio_vocab.json beside it has {expected}; the two files must come from \
+             the same `tokenize vocab`",
+            all - added.len()
+        )));
+    }
+    // Special tokens are then spelled out like other text. BOS and EOS must be among them.
+    for token in added.iter_mut() {
+        if id_of(token).is_some_and(|id| layout.markers().contains(&(id as u32))) {
+            token["special"] = Value::Bool(true);
+        }
+    }
+    let json = serde_json::to_vec(&json).expect("JSON values have a JSON form");
+    let mut tokenizer =
+        Tokenizer::from_bytes(&json).map_err(|error| bad(format!("not a tokenizer: {error}")))?;
+    tokenizer.set_encode_special_tokens(true);
+    // A transcript is neither cut nor padded, whatever the file's defaults.
+    tokenizer.with_padding(None);
+    tokenizer
+        .with_truncation(None)
+        .map_err(|error| bad(error.to_string()))?;
+    Ok(tokenizer)
+}
