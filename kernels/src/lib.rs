@@ -1,1 +1,54 @@
 //! The hot tensor operations of training, with their backward passes.
+//!
+//! [`Kernels`] is what a model is generic over. A base backend implements [`KernelsWithGrads`],
+//! whose default methods are plain Burn (and the reference of the tests); specialisations replace
+//! them where a framework's generic operators leave the machine idle. `Autodiff<B>` gets [`Kernels`]
+//! from `B`'s [`KernelsWithGrads`].
+
+pub mod linear_cross_entropy;
+mod simd;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::{FloatTensor, IntTensor};
+use linear_cross_entropy::{LossAndGrads, LossInput, reference};
+
+/// Operations a model is trained and evaluated with, on a backend with or without autodiff.
+pub trait Kernels: Backend {
+    /// See [`linear_cross_entropy::linear_cross_entropy`]; returns (loss `[1]`, nll `[tokens]`).
+    fn linear_cross_entropy(input: LossInput<Self>) -> (FloatTensor<Self>, FloatTensor<Self>);
+}
+
+/// Operations that compute their own gradients, on a backend without autodiff.
+pub trait KernelsWithGrads: Backend {
+    /// Loss, and its gradients with respect to hidden states and weight where `need` asks for them.
+    fn linear_cross_entropy_with_grads(
+        input: LossInput<Self>,
+        need: [bool; 2],
+    ) -> LossAndGrads<FloatTensor<Self>> {
+        reference::linear_cross_entropy::<Self>(input, need)
+    }
+}
+
+impl KernelsWithGrads for burn_flex::Flex {
+    fn linear_cross_entropy_with_grads(
+        input: LossInput<Self>,
+        need: [bool; 2],
+    ) -> LossAndGrads<FloatTensor<Self>> {
+        linear_cross_entropy::cpu::linear_cross_entropy(input, need)
+    }
+}
+
+impl Kernels for burn_flex::Flex {
+    fn linear_cross_entropy(input: LossInput<Self>) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let out = Self::linear_cross_entropy_with_grads(input, [false; 2]);
+        (out.loss, out.nll)
+    }
+}
+
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "tch")]
+mod tch;
+
+/// Index tensors must not be tracked, so the same primitive serves both sides of autodiff.
+pub(crate) type Targets<B> = IntTensor<B>;

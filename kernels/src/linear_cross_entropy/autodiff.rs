@@ -1,0 +1,70 @@
+//! The kernel as one node of Burn's autodiff graph.
+
+use burn::backend::autodiff::{
+    Autodiff,
+    checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+    grads::Gradients,
+    ops::{Backward, Ops, OpsKind},
+};
+use burn::tensor::Shape;
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::ops::FloatTensor;
+
+use super::LossInput;
+use crate::{Kernels, KernelsWithGrads};
+
+#[derive(Debug)]
+struct LinearCrossEntropy;
+
+impl<B: KernelsWithGrads> Backward<B, 2> for LinearCrossEntropy {
+    /// Gradients of hidden states and weight for an upstream gradient of 1.
+    type State = [Option<FloatTensor<B>>; 2];
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let upstream = B::float_reshape(grads.consume::<B>(&ops.node), Shape::new([1, 1]));
+        for (parent, grad) in ops.parents.into_iter().zip(ops.state) {
+            if let (Some(node), Some(grad)) = (parent, grad) {
+                // Broadcast on the device: reading the scalar would wait for it.
+                grads.register::<B>(node.id, B::float_mul(grad, upstream.clone()));
+            }
+        }
+    }
+}
+
+impl<B: KernelsWithGrads, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
+    fn linear_cross_entropy(input: LossInput<Self>) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let LossInput {
+            hidden,
+            weight,
+            targets,
+            token_weights,
+            z_loss,
+        } = input;
+        let parents = [hidden.node.clone(), weight.node.clone()];
+        let need = [hidden.is_tracked(), weight.is_tracked()];
+        let inner = LossInput {
+            hidden: hidden.primitive,
+            weight: weight.primitive,
+            targets,
+            token_weights: token_weights.primitive,
+            z_loss,
+        };
+        match LinearCrossEntropy
+            .prepare::<C>(parents)
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prepared) => {
+                let out = B::linear_cross_entropy_with_grads(inner, need);
+                (
+                    prepared.finish([out.hidden, out.weight], out.loss),
+                    Self::from_inner(out.nll),
+                )
+            }
+            OpsKind::UnTracked(prepared) => {
+                let out = B::linear_cross_entropy_with_grads(inner, [false; 2]);
+                (prepared.finish(out.loss), Self::from_inner(out.nll))
+            }
+        }
+    }
+}
