@@ -1,0 +1,89 @@
+//! `report.html`: a run at a glance, in one file that opens anywhere.
+//!
+//! The page carries its style and its figures (inline SVG), asks nothing of the network, runs no script, and is
+//! laid out for a phone, a desktop, paper, and dark mode. `history` gathers the records, `figures` says what is
+//! plotted, `chart` draws it, `tables` and `page` write the HTML.
+
+mod chart;
+mod figures;
+mod format;
+mod history;
+mod page;
+mod palette;
+mod series;
+mod tables;
+
+use crate::metrics::{MetricsError, Record};
+use history::History;
+use std::path::{Path, PathBuf};
+
+/// Why a report could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The metrics are unreadable.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The metrics are readable, but there is nothing to report on.
+    #[error(
+        "{path} has no {missing} record: the run has not got that far; write the report after its first step"
+    )]
+    Incomplete {
+        /// The metrics file.
+        path: PathBuf,
+        /// The kind of record that is missing, `run` or `train`.
+        missing: &'static str,
+    },
+    /// The run's configuration is missing or unreadable.
+    #[error(
+        "cannot read {path}: {source}; a run directory holds the resolved plan of its run in this file"
+    )]
+    Config {
+        /// The configuration file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A figure could not be drawn.
+    #[error("cannot draw the figure “{title}”: {message}")]
+    Figure {
+        /// The figure's title.
+        title: String,
+        /// What the plotting library said.
+        message: String,
+    },
+    /// The page could not be written.
+    #[error("cannot write {path}: {source}; check free space and permissions")]
+    Write {
+        /// The page.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Writes `report.html` into a run directory from its `metrics.jsonl` and `config.toml`, and returns its path.
+///
+/// The run may still be going on: the report then shows how far it has got.
+pub fn write_report(run_dir: &Path) -> Result<PathBuf, ReportError> {
+    let metrics_path = run_dir.join("metrics.jsonl");
+    let history = History::new(Record::read_all(&metrics_path)?).map_err(|missing| {
+        ReportError::Incomplete {
+            path: metrics_path,
+            missing,
+        }
+    })?;
+    let config_path = run_dir.join("config.toml");
+    let config = std::fs::read_to_string(&config_path).map_err(|source| ReportError::Config {
+        path: config_path,
+        source,
+    })?;
+    let html = page::render(&history, &config)?;
+    let path = run_dir.join("report.html");
+    match shards::write_atomic(&path, html.as_bytes()) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(ReportError::Write { path, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! The HTML page around figures and tables.
+
+use super::ReportError;
+use super::chart::{Line, Style};
+use super::figures::{self, Figure};
+use super::format::{count, duration, escape, loss, si, signed};
+use super::history::History;
+use super::palette::css;
+use super::tables::{self, swatch};
+use std::fmt::Write;
+
+const STYLE: &str = include_str!("page.css");
+
+/// Terms of the page and one line on each.
+const GLOSSARY: [(&str, &str); 9] = [
+    (
+        "loss",
+        "Mean cross-entropy of predicting the next token, in nats a token; lower is better.",
+    ),
+    (
+        "validation",
+        "The same loss on documents that were held out of training.",
+    ),
+    (
+        "unigram",
+        "The loss of predicting every token by its frequency in the training data, without any context.",
+    ),
+    (
+        "difference",
+        "Model minus unigram: what context taught the model, negative when it helps.",
+    ),
+    (
+        "perplexity",
+        "e to the power of the loss: among how many equally likely tokens the model hesitates.",
+    ),
+    (
+        "token kinds",
+        "Text; markers (beginnings and ends); semantic, the codec's first codebook; acoustic-k, its further codebooks.",
+    ),
+    (
+        "learning rate",
+        "The optimizer's step size after warm-up and decay.",
+    ),
+    (
+        "gradient norm",
+        "Euclidean norm of all gradients together, before clipping; single spikes may end at the figure's upper edge.",
+    ),
+    (
+        "tokens / second",
+        "Tokens trained on a second, without validation and checkpoints; the headline is the median.",
+    ),
+];
+
+/// The whole page.
+pub fn render(history: &History, config: &str) -> Result<String, ReportError> {
+    let name = escape(&history.run.name);
+    let mut body = header(history, &name);
+    body += &section("", &[&tiles(history)]);
+    body += &section("", &[&figure_grid("large", figures::losses(history))?]);
+    body += &match tables::final_losses(history) {
+        Some(table) => section("Validation loss by token kind, at the end", &[&table]),
+        None => section(
+            "Validation",
+            &["<p>This run has not been validated yet.</p>\n"],
+        ),
+    };
+    body += &section(
+        "Optimization and speed",
+        &[&figure_grid("small", figures::machinery(history))?],
+    );
+    body += &section("Data", &[&tables::data(&history.run.components), DATA_NOTE]);
+    let config = format!(
+        "<details><summary>config.toml</summary><pre>{}</pre></details>\n",
+        escape(config)
+    );
+    body += &section("Configuration", &[&config]);
+    body += &section("Terms", &[&glossary()]);
+    Ok(format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{name} · Timbre run</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+    ))
+}
+
+const DATA_NOTE: &str = "<p class=\"note\">Documents, tokens and packed sequences of one epoch of training; \
+    held out: share of the component's tokens that only validation sees.</p>\n";
+
+fn section(title: &str, parts: &[&str]) -> String {
+    let head = match title {
+        "" => String::new(),
+        _ => format!("<h2>{title}</h2>\n"),
+    };
+    format!("<section>\n{head}{}</section>\n", parts.concat())
+}
+
+fn header(history: &History, name: &str) -> String {
+    let run = &history.run;
+    let mut header = format!(
+        "<header>\n<p class=\"eyebrow\">Timbre · training run</p>\n<h1>{name}</h1>\n\
+         <p class=\"facts\">{} parameters · {} sequences of {} tokens a step</p>\n",
+        si(run.parameters as f64),
+        count(run.batch),
+        count(run.seq_len),
+    );
+    let bad = history.not_finite();
+    if bad > 0 {
+        let _ = writeln!(
+            header,
+            "<p class=\"warning\">In {} of {} training records the loss or the gradient norm is not a finite number; \
+             the figures leave them out.</p>",
+            count(bad as u64),
+            count(history.train.len() as u64),
+        );
+    }
+    header + "</header>\n"
+}
+
+/// The headline numbers.
+fn tiles(history: &History) -> String {
+    let (run, last) = (&history.run, history.last());
+    let validation = history.final_validation();
+    let semantic = validation.and_then(|record| record.by_kind.get("semantic"));
+    let steps_left = match run.steps.saturating_sub(last.step) {
+        0 => "all planned steps".to_string(),
+        _ => format!("of {} planned", count(run.steps)),
+    };
+    let all = loss_tile(
+        "validation loss",
+        validation.map(|record| record.loss),
+        Some(run.unigram.loss),
+    );
+    let semantic = loss_tile(
+        "semantic loss",
+        semantic,
+        run.unigram.by_kind.get("semantic"),
+    );
+    let rest = [
+        tile("steps", &count(last.step), &steps_left),
+        tile("tokens", &si(last.tokens as f64), "trained on"),
+        tile("tokens / second", &si(history.tokens_per_sec()), "median"),
+        tile(
+            "wall time",
+            &duration(history.wall_secs()),
+            "with validation",
+        ),
+    ];
+    format!(
+        "<div class=\"tiles\">\n{all}{semantic}{}</div>\n",
+        rest.concat()
+    )
+}
+
+fn loss_tile(label: &str, model: Option<f64>, unigram: Option<f64>) -> String {
+    let mut note = format!("unigram {}", loss(unigram));
+    if let Some((model, unigram)) = model.zip(unigram) {
+        let _ = write!(note, "<br>difference {}", signed(model - unigram));
+    }
+    tile(label, &loss(model), &note)
+}
+
+fn tile(label: &str, value: &str, note: &str) -> String {
+    format!(
+        "<div class=\"tile\"><span>{label}</span><strong>{value}</strong><small>{note}</small></div>\n"
+    )
+}
+
+fn figure_grid(class: &str, figures: Vec<Figure>) -> Result<String, ReportError> {
+    let mut grid = format!("<div class=\"figures {class}\">\n");
+    for Figure { chart, caption } in figures {
+        let _ = writeln!(
+            grid,
+            "<figure>\n<h3>{}</h3>\n{}",
+            chart.title,
+            chart.draw()?.trim()
+        );
+        if chart.lines.len() > 1 {
+            let entries: String = chart.lines.iter().map(legend_entry).collect();
+            let _ = writeln!(grid, "<ul class=\"legend\">{entries}</ul>");
+        }
+        if !caption.is_empty() {
+            let _ = writeln!(grid, "<figcaption>{caption}</figcaption>");
+        }
+        grid += "</figure>\n";
+    }
+    Ok(grid + "</div>\n")
+}
+
+fn legend_entry(line: &Line) -> String {
+    let class = match line.style {
+        Style::Solid | Style::Dotted => "",
+        Style::Faint => "faint",
+        Style::Dashed => "dashed",
+    };
+    format!(
+        "<li>{}{}</li>",
+        swatch(&css(line.colour), class),
+        escape(&line.name)
+    )
+}
+
+fn glossary() -> String {
+    let entries: String = GLOSSARY
+        .iter()
+        .map(|(term, meaning)| format!("<dt>{term}</dt><dd>{meaning}</dd>\n"))
+        .collect();
+    format!("<dl>\n{entries}</dl>\n")
+}
