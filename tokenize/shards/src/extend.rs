@@ -8,6 +8,7 @@ use crate::atomic::write_atomic;
 use crate::dataset::write_json;
 use crate::error::{Error, Result};
 use crate::layout::{VocabLayout, check_audio_size, pua_char};
+use crate::vocab::check_added_ids;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::fs;
@@ -226,27 +227,14 @@ fn added_tokens_mut(json: &mut Value) -> Result<&mut Vec<Value>, String> {
         .ok_or_else(|| "its added_tokens are not a list".to_string())
 }
 
-/// Loads the extended tokenizer and refuses one whose added tokens get other ids than the file says, as happens
-/// when the base's ids have gaps.
+/// Refuses an extended tokenizer that loads with other ids than its layout has.
 fn check_loaded(text: &[u8], json: &Value, layout: &VocabLayout) -> Result<(), String> {
     let tokenizer = Tokenizer::from_bytes(text)
         .map_err(|error| format!("it does not load as a tokenizer: {error}"))?;
-    for token in json["added_tokens"].as_array().into_iter().flatten() {
-        let content = token["content"].as_str().unwrap_or_default();
-        let found = tokenizer.token_to_id(content);
-        if found.map(u64::from) != token["id"].as_u64() {
-            let found = found.map_or("no id".to_string(), |id| format!("id {id}"));
-            return Err(format!(
-                "its added token {content:?} has id {} in the file but gets {found} when loaded; the ids of a base must have \
-                 no gaps",
-                token["id"]
-            ));
-        }
-    }
-    let rows = tokenizer.get_vocab_size(true);
-    match rows == layout.vocab_size as usize {
-        true => Ok(()),
-        false => Err(format!(
+    check_added_ids(&tokenizer, json)?;
+    match tokenizer.get_vocab_size(true) {
+        rows if rows == layout.vocab_size as usize => Ok(()),
+        rows => Err(format!(
             "the extended tokenizer has {rows} tokens but ids up to {}; the ids of a base must have no gaps",
             layout.vocab_size - 1
         )),

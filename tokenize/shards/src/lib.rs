@@ -6,6 +6,7 @@
 //! Nothing here knows of audio samples or of tensors.
 
 mod atomic;
+mod check;
 mod counts;
 mod dataset;
 mod document;

@@ -5,6 +5,7 @@ use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::meta::ShardMeta;
 use crate::schema::{LIGHT_COLUMNS, read_counts, read_documents, schema};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -12,6 +13,7 @@ use parquet::arrow::arrow_reader::{
 };
 use std::fmt::Display;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 /// Rows decoded together; bounds the memory that a row group of very many short documents takes beside its documents.
@@ -20,7 +22,6 @@ const BATCH_ROWS: usize = 4096;
 /// An open shard. Reading needs only `&self`, from any number of threads.
 pub struct ShardReader {
     path: PathBuf,
-    file: File,
     metadata: ArrowReaderMetadata,
     meta: ShardMeta,
 }
@@ -29,8 +30,8 @@ impl ShardReader {
     /// Opens the shard at `path` and checks that it is one of this format.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io("open", path))?;
-        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-            .map_err(|error| damaged(path, error))?;
+        let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
+        let metadata = unless_damaged(path, "footer", load)?;
         let pairs = metadata.metadata().file_metadata().key_value_metadata();
         let meta = ShardMeta::from_key_values(pairs.map_or(&[], Vec::as_slice), path)?;
         let (found, expected) = (metadata.schema(), schema());
@@ -53,7 +54,6 @@ impl ShardReader {
         }
         Ok(Self {
             path: path.to_path_buf(),
-            file,
             metadata,
             meta,
         })
@@ -103,19 +103,17 @@ impl ShardReader {
                 asked: row_group,
             });
         }
-        let file = self
-            .file
-            .try_clone()
-            .map_err(Error::io("read", &self.path))?;
-        let reader =
+        // Opened anew: clones of a handle share its position, and other threads may be reading.
+        let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        let read = || -> Result<Vec<RecordBatch>, ArrowError> {
             ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
                 .with_row_groups(vec![row_group])
                 .with_projection(mask)
                 .with_batch_size(BATCH_ROWS)
-                .build()
-                .map_err(|error| damaged(&self.path, error))?;
-        let batches: std::result::Result<Vec<_>, _> = reader.collect();
-        batches.map_err(|error| damaged(&self.path, format!("row group {row_group}: {error}")))
+                .build()?
+                .collect()
+        };
+        unless_damaged(&self.path, &format!("row group {row_group}"), read)
     }
 
     /// Refuses a document that contradicts the light columns or the codec: the file was damaged after it was written.
@@ -151,5 +149,19 @@ fn damaged(path: &Path, problem: impl Display) -> Error {
     Error::Damaged {
         path: path.into(),
         problem: problem.to_string(),
+    }
+}
+
+/// Runs `read`, which decodes `part` of the file. The parquet library answers some damage by an error and some by a panic;
+/// both become the error that names the file.
+fn unless_damaged<T, E: Display>(
+    path: &Path,
+    part: &str,
+    read: impl FnOnce() -> Result<T, E>,
+) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(damaged(path, format!("{part}: {error}"))),
+        Err(_) => Err(damaged(path, format!("{part}: the values make no sense"))),
     }
 }

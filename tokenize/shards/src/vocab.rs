@@ -141,3 +141,20 @@ fn text_tokenizer(bytes: &[u8], layout: &VocabLayout, path: &Path) -> Result<Tok
         .map_err(|error| bad(error.to_string()))?;
     Ok(tokenizer)
 }
+
+/// Refuses a tokenizer whose added tokens get other ids than its file says, as happens when the ids have gaps.
+pub(crate) fn check_added_ids(tokenizer: &Tokenizer, json: &Value) -> Result<(), String> {
+    for token in json["added_tokens"].as_array().into_iter().flatten() {
+        let content = token["content"].as_str().unwrap_or_default();
+        let found = tokenizer.token_to_id(content);
+        if found.map(u64::from) != token["id"].as_u64() {
+            let found = found.map_or("no id".to_string(), |id| format!("id {id}"));
+            return Err(format!(
+                "its added token {content:?} has id {} in the file but gets {found} when loaded; the ids of a base must have \
+                 no gaps",
+                token["id"]
+            ));
+        }
+    }
+    Ok(())
+}
