@@ -1,0 +1,101 @@
+//! What can go wrong, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Errors of every codec.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is nothing to encode.
+    #[error("the audio has no samples; leave empty recordings out")]
+    EmptyAudio,
+    /// A sample is NaN or infinite.
+    #[error("sample {index} is {value}, not a finite number; repair or leave out this recording")]
+    NotFinite {
+        /// Position in the audio, counted from 0.
+        index: usize,
+        /// The sample.
+        value: f32,
+    },
+    /// A code lies outside its codebook.
+    #[error(
+        "frame {frame}, codebook {codebook}: code {code} is out of range, codes go from 0 to {}; \
+         were these codes made by another codec?", size - 1
+    )]
+    CodeOutOfRange {
+        /// Frame, counted from 0.
+        frame: usize,
+        /// Codebook, counted from 0.
+        codebook: usize,
+        /// The value found.
+        code: u16,
+        /// Entries of the codebook.
+        size: usize,
+    },
+    /// The number of codes does not divide into frames.
+    #[error(
+        "{len} codes do not divide into frames of {codebooks} codebooks; the last frame is cut off"
+    )]
+    RaggedCodes {
+        /// Codes found.
+        len: usize,
+        /// Codes of a frame.
+        codebooks: usize,
+    },
+    /// Codes with a number of codebooks that the codec cannot decode.
+    #[error("the codes have {found} codebooks; this codec decodes 1 to {limit}")]
+    CodebookCount {
+        /// Codebooks of the codes.
+        found: usize,
+        /// Codebooks of the codec.
+        limit: usize,
+    },
+    /// No codec has this name.
+    #[error(
+        "unknown codec `{name}`; known: `mel-rvq` (embedded), or the path of a mel-RVQ `.safetensors` file"
+    )]
+    UnknownCodec {
+        /// The name asked for.
+        name: String,
+    },
+    /// A codec file cannot be used.
+    #[error("{}: {reason}", path.display())]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and the remedy.
+        reason: String,
+    },
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Too little audio to fit the codebooks.
+    #[error(
+        "training found {found} frames of audio ({:.0} s) and needs at least {needed} ({:.0} s); add recordings",
+        *found as f64 * frame_secs, *needed as f64 * frame_secs
+    )]
+    TooLittleAudio {
+        /// Frames found.
+        found: usize,
+        /// Frames needed.
+        needed: usize,
+        /// Seconds of a frame.
+        frame_secs: f64,
+    },
+    /// A training recording cannot be used.
+    #[error("training recording {index} (counted from 0): {source}")]
+    Recording {
+        /// Position in the list given.
+        index: usize,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
+}
+
+/// Result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,178 @@
+//! The features of an utterance, and the eight codebooks that quantize them.
+
+use super::codebook::Codebook;
+use super::mel::{BINS, MelBank, Stft, cosines, log_power};
+use super::pca::Pca;
+use super::{
+    CEPSTRA, CODEBOOK_SIZE, CODEBOOKS, COMPONENTS, HOPS_PER_FRAME, MELS, PATCH, SAMPLES_PER_FRAME,
+};
+use crate::Codes;
+
+/// Weight of the level (cepstrum 0) against the shape of the envelope: enough to tell speech from pauses.
+const LEVEL_WEIGHT: f32 = 0.25;
+/// Frames less than this far below the loudest frame are active: ln 1000 in power, 30 dB.
+const ACTIVE_RANGE: f32 = 6.9;
+
+/// Samples to features.
+pub(super) struct Analyzer {
+    pub(super) stft: Stft,
+    pub(super) bank: MelBank,
+    /// `[CEPSTRA][MELS]`
+    cosines: Vec<[f32; MELS]>,
+}
+
+/// What is quantized of an utterance.
+pub(super) struct Features {
+    /// Log-mel power, `[frames][HOPS_PER_FRAME * MELS]`.
+    pub(super) patches: Vec<[f32; PATCH]>,
+    /// Cepstra of the frame's mean log-mel spectrum less their mean over the utterance's active frames:
+    /// `[frames][CEPSTRA]`.
+    pub(super) envelopes: Vec<[f32; CEPSTRA]>,
+}
+
+impl Analyzer {
+    pub(super) fn new(stft: Stft, bank: MelBank) -> Self {
+        Self {
+            stft,
+            bank,
+            cosines: cosines(CEPSTRA),
+        }
+    }
+
+    /// Features of samples `[n]`, padded with silence to whole frames.
+    pub(super) fn analyze(&self, samples: &[f32]) -> Features {
+        let mut padded = samples.to_vec();
+        padded.resize(samples.len().next_multiple_of(SAMPLES_PER_FRAME), 0.0);
+        let power = self.stft.power(&padded);
+        let mut mel = vec![0.0; power.len() / BINS * MELS];
+        for (power, mel) in power.chunks_exact(BINS).zip(mel.chunks_exact_mut(MELS)) {
+            self.bank.apply(power, mel);
+            mel.iter_mut().for_each(|band| *band = log_power(*band));
+        }
+        let patches = mel.as_chunks::<PATCH>().0.to_vec();
+        let mut envelopes: Vec<_> = patches.iter().map(|patch| self.cepstra(patch)).collect();
+        subtract_active_mean(&mut envelopes);
+        Features { patches, envelopes }
+    }
+
+    fn cepstra(&self, patch: &[f32; PATCH]) -> [f32; CEPSTRA] {
+        let mut mean = [0.0; MELS];
+        for spectrum in patch.chunks_exact(MELS) {
+            mean.iter_mut()
+                .zip(spectrum)
+                .for_each(|(sum, value)| *sum += value / HOPS_PER_FRAME as f32);
+        }
+        let mut cepstra: [f32; CEPSTRA] = std::array::from_fn(|row| {
+            self.cosines[row]
+                .iter()
+                .zip(&mean)
+                .map(|(a, b)| a * b)
+                .sum()
+        });
+        cepstra[0] *= LEVEL_WEIGHT;
+        cepstra
+    }
+}
+
+/// Removes what a speaker, a microphone and a volume control add to every frame.
+fn subtract_active_mean(envelopes: &mut [[f32; CEPSTRA]]) {
+    // cepstrum 0 is √MELS times the mean of the log spectrum
+    let range = ACTIVE_RANGE * (MELS as f32).sqrt() * LEVEL_WEIGHT;
+    let loudest = envelopes
+        .iter()
+        .map(|envelope| envelope[0])
+        .fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = [0.0f64; CEPSTRA];
+    let mut active = 0;
+    for envelope in envelopes
+        .iter()
+        .filter(|envelope| envelope[0] > loudest - range)
+    {
+        sum.iter_mut()
+            .zip(envelope)
+            .for_each(|(sum, &value)| *sum += f64::from(value));
+        active += 1;
+    }
+    for envelope in envelopes {
+        envelope
+            .iter_mut()
+            .zip(&sum)
+            .for_each(|(value, sum)| *value -= (sum / f64::from(active)) as f32);
+    }
+}
+
+/// The trained part of the codec.
+pub(super) struct Model {
+    pub(super) pca: Pca,
+    /// Codebook 0: envelopes.
+    pub(super) semantic: Codebook<CEPSTRA>,
+    /// What each code of codebook 0 says about the patch: the mean coordinates of its frames.
+    pub(super) explained: Codebook<COMPONENTS>,
+    /// Codebooks 1 to 7: the rest of the patch's coordinates.
+    pub(super) acoustic: Vec<Codebook<COMPONENTS>>,
+}
+
+impl Model {
+    pub(super) fn encode(&self, features: &Features) -> Codes {
+        let frames = features.patches.len();
+        let mut data = vec![0; frames * CODEBOOKS];
+        let mut codes = vec![0; frames];
+        self.semantic.nearest(&features.envelopes, &mut codes);
+        let mut residuals: Vec<_> = features
+            .patches
+            .iter()
+            .map(|patch| self.pca.project(patch))
+            .collect();
+        store(&mut data, 0, &codes);
+        subtract(&mut residuals, &self.explained, &codes);
+        for (stage, codebook) in self.acoustic.iter().enumerate() {
+            codebook.nearest(&residuals, &mut codes);
+            store(&mut data, stage + 1, &codes);
+            subtract(&mut residuals, codebook, &codes);
+        }
+        Codes {
+            codebooks: CODEBOOKS,
+            data,
+        }
+    }
+
+    /// Log-mel spectra of the first codebooks: `[frames * HOPS_PER_FRAME * MELS]`. The codes are in range.
+    pub(super) fn decode(&self, codes: &Codes) -> Vec<f32> {
+        let mut log_mel = Vec::with_capacity(codes.frames() * PATCH);
+        for frame in 0..codes.frames() {
+            let mut coordinates = [0.0; COMPONENTS];
+            let stages = std::iter::once(&self.explained).chain(&self.acoustic);
+            for (codebook, &code) in stages.zip(codes.frame(frame)) {
+                let codeword = codebook.codeword(code);
+                coordinates
+                    .iter_mut()
+                    .zip(codeword)
+                    .for_each(|(sum, value)| *sum += value);
+            }
+            log_mel.extend(self.pca.reconstruct(&coordinates));
+        }
+        log_mel
+    }
+}
+
+/// Takes the codewords of `codes` from `residuals`.
+pub(super) fn subtract<const D: usize>(
+    residuals: &mut [[f32; D]],
+    codebook: &Codebook<D>,
+    codes: &[u16],
+) {
+    for (residual, &code) in residuals.iter_mut().zip(codes) {
+        let codeword = codebook.codeword(code);
+        residual
+            .iter_mut()
+            .zip(codeword)
+            .for_each(|(value, known)| *value -= known);
+    }
+}
+
+fn store(data: &mut [u16], codebook: usize, codes: &[u16]) {
+    for (frame, &code) in data.chunks_exact_mut(CODEBOOKS).zip(codes) {
+        debug_assert!(usize::from(code) < CODEBOOK_SIZE);
+        frame[codebook] = code;
+    }
+}
