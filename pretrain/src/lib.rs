@@ -1,1 +1,16 @@
 //! Qwen3-architecture models over audio and text tokens: training and generation.
+//!
+//! [`train::run`] runs an experiment's plan to its end; a [`run_dir::RunDir`] holds what it reached.
+
+pub mod backend;
+pub mod checkpoint;
+mod error;
+pub mod generate;
+pub mod metrics;
+pub mod model;
+pub mod optim;
+pub mod report;
+pub mod run_dir;
+pub mod train;
+
+pub use error::{Error, Result};

@@ -1,0 +1,42 @@
+//! Where tensors live: chosen at run time among the backends compiled in.
+
+use burn::backend::Autodiff;
+
+/// The processor (burn-flex).
+pub type Cpu = Autodiff<burn_flex::Flex>;
+
+/// One NVIDIA GPU (burn-cuda).
+#[cfg(feature = "cuda")]
+pub type Cuda = Autodiff<burn::backend::Cuda>;
+
+/// LibTorch (burn-tch), on its default device.
+#[cfg(feature = "tch")]
+pub type Tch = Autodiff<burn::backend::LibTorch>;
+
+/// Backends of this build, as `--backend` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum BackendKind {
+    /// The processor.
+    Cpu,
+    /// One NVIDIA GPU.
+    #[cfg(feature = "cuda")]
+    Cuda,
+    /// LibTorch on its default device.
+    #[cfg(feature = "tch")]
+    Tch,
+}
+
+/// Calls a function that is generic over the autodiff backend with the chosen one as its first type
+/// argument: `with_backend!(kind, train(plan, options))`.
+#[macro_export]
+macro_rules! with_backend {
+    ($kind:expr, $function:ident($($argument:expr),* $(,)?)) => {
+        match $kind {
+            $crate::backend::BackendKind::Cpu => $function::<$crate::backend::Cpu>($($argument),*),
+            #[cfg(feature = "cuda")]
+            $crate::backend::BackendKind::Cuda => $function::<$crate::backend::Cuda>($($argument),*),
+            #[cfg(feature = "tch")]
+            $crate::backend::BackendKind::Tch => $function::<$crate::backend::Tch>($($argument),*),
+        }
+    };
+}

@@ -1,0 +1,126 @@
+//! What can stop a run.
+
+use std::path::{Path, PathBuf};
+
+use crate::metrics::MetricsError;
+
+/// Result of training and generating.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a run cannot start, go on, or be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The run folder is taken.
+    #[error(
+        "{} already holds a run; continue it with --resume, or choose another --out",
+        dir.display()
+    )]
+    RunExists {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The run folder holds something else.
+    #[error(
+        "{} is not empty and holds no run (no config.toml); choose another --out",
+        dir.display()
+    )]
+    NotARun {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Another process trains in the run folder.
+    #[error("another process is training in {}; wait for it, or stop it", dir.display())]
+    Locked {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// `--resume` with another plan or other data.
+    #[error(
+        "{} was made with other settings: {differences}; repeat those, or choose another --out",
+        config.display()
+    )]
+    OtherRun {
+        /// The run's configuration.
+        config: PathBuf,
+        /// Keys with their value there and now.
+        differences: String,
+    },
+    /// A file of the run is not readable.
+    #[error("{}: {message}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A checkpoint that cannot be used.
+    #[error("checkpoint {}: {message}; use another checkpoint, or remove this one", dir.display())]
+    Checkpoint {
+        /// Its directory.
+        dir: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The loss is not finite.
+    #[error(
+        "the loss of step {step} is {loss}: nothing after it would be usable; the last checkpoint is \
+         intact. Try a lower learning rate (--set optimizer.lr=…) in a new --out"
+    )]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// Its loss.
+        loss: f64,
+    },
+    /// No document was held out for validation.
+    #[error(
+        "no document of the data falls into the validation part ({fraction} of them by hash); \
+         raise validation_fraction in the mixture"
+    )]
+    NoValidation {
+        /// Fraction that the mixture holds out.
+        fraction: f64,
+    },
+    /// Generation was asked for something impossible.
+    #[error("{0}")]
+    Generate(String),
+    /// The experiment.
+    #[error(transparent)]
+    Experiment(#[from] experiments::Error),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] mixes::Error),
+    /// The vocabulary or a shard.
+    #[error(transparent)]
+    Shards(#[from] shards::Error),
+    /// The codec.
+    #[error(transparent)]
+    Codec(#[from] encodec_rs::Error),
+    /// An audio file.
+    #[error(transparent)]
+    Audio(#[from] audio::Error),
+    /// The metrics of an earlier part of the run.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The report.
+    #[error(transparent)]
+    Report(#[from] crate::report::ReportError),
+}
+
+impl Error {
+    /// For `map_err` of an I/O operation on `path`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { action, path: path.clone(), source }
+    }
+}

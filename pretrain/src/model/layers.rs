@@ -1,0 +1,55 @@
+//! Linear layer, embedding and RMSNorm, stored as transformers stores them.
+
+use burn::module::{Module, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor, module};
+
+/// `y = x Wᵀ`, without bias.
+#[derive(Module, Debug)]
+pub struct Linear<B: Backend> {
+    /// `[out, in]`.
+    pub weight: Param<Tensor<B, 2>>,
+}
+
+impl<B: Backend> Linear<B> {
+    /// `[batch, time, in]` to `[batch, time, out]`.
+    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [batch, time, input] = x.dims();
+        let weight = self.weight.val();
+        let [output, _] = weight.dims();
+        // One matrix product over all rows; the transposition is a view.
+        x.reshape([batch * time, input]).matmul(weight.transpose()).reshape([batch, time, output])
+    }
+}
+
+/// Rows of a matrix by id.
+#[derive(Module, Debug)]
+pub struct Embedding<B: Backend> {
+    /// `[vocab, hidden]`.
+    pub weight: Param<Tensor<B, 2>>,
+}
+
+impl<B: Backend> Embedding<B> {
+    /// `[batch, time]` to `[batch, time, hidden]`.
+    pub fn forward(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        module::embedding(self.weight.val(), tokens)
+    }
+}
+
+/// Root-mean-square norm over the last dimension (arXiv 1910.07467).
+#[derive(Module, Debug)]
+pub struct RmsNorm<B: Backend> {
+    /// `[channels]`.
+    pub weight: Param<Tensor<B, 1>>,
+    #[module(skip)]
+    pub(super) epsilon: f64,
+}
+
+impl<B: Backend> RmsNorm<B> {
+    /// `[..., channels]` to the same shape.
+    pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        let mean_square = x.clone().square().mean_dim(D - 1);
+        let scale = (mean_square + self.epsilon).sqrt().recip();
+        x * scale * self.weight.val().unsqueeze()
+    }
+}

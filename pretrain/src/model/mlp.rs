@@ -1,0 +1,34 @@
+//! SwiGLU (arXiv 2002.05202).
+
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, activation};
+use experiments::ModelConfig;
+
+use super::init::Init;
+use super::layers::Linear;
+
+#[derive(Module, Debug)]
+pub(super) struct Mlp<B: Backend> {
+    gate_proj: Linear<B>,
+    up_proj: Linear<B>,
+    down_proj: Linear<B>,
+}
+
+impl<B: Backend> Mlp<B> {
+    pub(super) fn new(config: &ModelConfig, name: &str, init: &Init<B>) -> Self {
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let linear = |part: &str, input, output| init.linear(&format!("{name}.{part}"), input, output);
+        Self {
+            gate_proj: linear("gate_proj", hidden, inner),
+            up_proj: linear("up_proj", hidden, inner),
+            down_proj: linear("down_proj", inner, hidden),
+        }
+    }
+
+    /// `[batch, time, hidden]` to the same shape.
+    pub(super) fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let gate = activation::silu(self.gate_proj.forward(x.clone()));
+        self.down_proj.forward(gate * self.up_proj.forward(x))
+    }
+}

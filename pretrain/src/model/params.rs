@@ -1,0 +1,145 @@
+//! A model's parameters by name, for checkpoints and the optimizer.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor, TensorData};
+
+/// A tensor in host memory with the name it has in transformers' checkpoints.
+#[derive(Clone, Debug)]
+pub struct NamedTensor {
+    /// Such as `model.layers.0.mlp.up_proj.weight`.
+    pub name: String,
+    /// f32 values with their shape.
+    pub data: TensorData,
+}
+
+/// Tensors that do not fit a model.
+#[derive(Debug, thiserror::Error)]
+pub enum ParamsError {
+    /// The model has a parameter that is not there.
+    #[error("tensor `{name}` is missing")]
+    Missing {
+        /// The parameter.
+        name: String,
+    },
+    /// The shapes differ.
+    #[error("tensor `{name}` has shape {found:?}, but the model's is {expected:?}")]
+    Shape {
+        /// The parameter.
+        name: String,
+        /// Shape of the tensor.
+        found: Vec<usize>,
+        /// Shape in the model.
+        expected: Vec<usize>,
+    },
+    /// Tensors that no parameter has the name of.
+    #[error("the model has no parameters named {}", names.join(", "))]
+    Unknown {
+        /// The tensors.
+        names: Vec<String>,
+    },
+}
+
+/// The dotted path of the module a visitor or mapper is in.
+#[derive(Default)]
+pub(crate) struct Path(Vec<String>);
+
+impl Path {
+    pub fn enter(&mut self, name: &str) {
+        self.0.push(name.to_string());
+    }
+
+    pub fn exit(&mut self) {
+        self.0.pop();
+    }
+
+    pub fn name(&self) -> String {
+        self.0.join(".")
+    }
+}
+
+/// Every parameter, in the order of the module tree.
+pub fn named_params<B: Backend, M: Module<B>>(module: &M) -> Vec<NamedTensor> {
+    let mut collect = Collect::default();
+    module.visit(&mut collect);
+    collect.tensors
+}
+
+/// Replaces every parameter by the tensor of its name.
+///
+/// # Errors
+/// A parameter without a tensor, a tensor of another shape, or a tensor without a parameter.
+pub fn load_params<B: Backend, M: Module<B>>(module: M, tensors: BTreeMap<String, TensorData>) -> Result<M, ParamsError> {
+    let mut load = Load { path: Path::default(), tensors, error: None };
+    let module = module.map(&mut load);
+    if let Some(error) = load.error {
+        return Err(error);
+    }
+    match load.tensors.is_empty() {
+        true => Ok(module),
+        false => Err(ParamsError::Unknown { names: load.tensors.into_keys().collect() }),
+    }
+}
+
+#[derive(Default)]
+struct Collect {
+    path: Path,
+    tensors: Vec<NamedTensor>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Collect {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let data = param.val().into_data().convert_dtype(DType::F32);
+        self.tensors.push(NamedTensor { name: self.path.name(), data });
+    }
+}
+
+struct Load {
+    path: Path,
+    tensors: BTreeMap<String, TensorData>,
+    error: Option<ParamsError>,
+}
+
+impl Load {
+    fn take(&mut self, expected: &[usize]) -> Result<TensorData, ParamsError> {
+        let name = self.path.name();
+        let Some(data) = self.tensors.remove(&name) else { return Err(ParamsError::Missing { name }) };
+        let found = data.shape.to_vec();
+        match found == expected {
+            true => Ok(data),
+            false => Err(ParamsError::Shape { name, found, expected: expected.to_vec() }),
+        }
+    }
+}
+
+impl<B: Backend> ModuleMapper<B> for Load {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let (id, value, mapper) = param.consume();
+        let value = match self.take(&value.dims()) {
+            Ok(data) => Tensor::from_data(data, &value.device()).set_require_grad(value.is_require_grad()),
+            Err(error) => {
+                self.error.get_or_insert(error);
+                value
+            }
+        };
+        Param::from_mapped_value(id, value, mapper)
+    }
+}
