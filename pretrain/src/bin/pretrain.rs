@@ -89,7 +89,7 @@ fn json(summary: &RunSummary) -> serde_json::Value {
 
 fn print_summary(plan: &Plan, summary: &RunSummary) {
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED);
+    table.load_style(UTF8_FULL_CONDENSED);
     table.set_header(["validation loss, nats a token", "model", "unigram", "difference"]);
     let validation = &summary.validation;
     let unigram = &summary.unigram;

@@ -69,7 +69,7 @@ where
         plan: plan.clone(),
         data: DataConfig {
             path: options.data.clone(),
-            sha256: loader.summary().data_sha256.clone(),
+            sha256: loader.summary().data_sha256,
             vocab_size: loader.vocab().layout().vocab_size as usize,
         },
     };
@@ -152,12 +152,12 @@ where
         }
         let vocab = self.loader.vocab().layout();
         let unigram = unigram::unigram(self.loader, &self.validation, self.plan.seq_len, vocab)?;
-        let components = self.loader.summary().components.iter().map(|component| ComponentRecord {
-            source: component.source.clone(),
+        let components = self.loader.summary().components.into_iter().map(|component| ComponentRecord {
+            source: component.source,
             view: component.view.to_string(),
             documents: component.train_documents,
             tokens: component.train_tokens,
-            sequences: component.sequences,
+            sequences: component.sequences_per_epoch,
             validation_documents: component.validation_documents,
             validation_tokens: component.validation_tokens,
         });
@@ -233,7 +233,7 @@ where
         let parts = Parts {
             model: self.trainer.model(),
             optimizer: self.trainer.optimizer(),
-            tokenizer_dir: self.loader.tokenizer_dir(),
+            tokenizer_dir: &self.loader.tokenizer_dir(),
             vocab_size: self.loader.vocab().layout().vocab_size as usize,
         };
         let state = State {
@@ -241,7 +241,7 @@ where
             step,
             tokens: self.tokens(),
             next_sequence: step * self.plan.batch_size as u64,
-            data_sha256: self.loader.summary().data_sha256.clone(),
+            data_sha256: self.loader.summary().data_sha256,
             codec: self.loader.codec().cloned(),
             codebooks: self.loader.codebooks(),
             plan: self.plan.clone(),

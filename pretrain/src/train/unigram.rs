@@ -14,7 +14,7 @@ const MAX_TOKENS: u64 = 1 << 24;
 /// # Errors
 /// Those of reading the shards.
 pub fn unigram(loader: &Loader, validation: &[Sequence], seq_len: usize, vocab: &VocabLayout) -> mixes::Result<Unigram> {
-    let sequences = loader.summary().sequences.min(MAX_TOKENS / seq_len as u64 + 1);
+    let sequences = loader.summary().sequences_per_epoch.min(MAX_TOKENS / seq_len as u64 + 1);
     let mut counts = vec![1u64; vocab.vocab_size as usize];
     for index in 0..sequences {
         for (target, weight) in scored(&loader.sequence(index)?) {
