@@ -1,1 +1,23 @@
-//! Views, packing, mixtures and the loader that feeds training.
+//! From shards to training sequences: views of documents, packing, mixtures and the loader.
+//!
+//! A [`Mixture`] names corpora and how to look at them. The [`Loader`] turns a sequence number into a [`Sequence`] of tokens, a
+//! pure function of shards, mixture and seed, so that any process and any restart asks for the numbers it needs.
+//! [`View`], and nothing else, decides the order of the tokens of a document.
+
+mod cache;
+mod corpus;
+mod error;
+mod index;
+mod loader;
+mod mixture;
+mod pack;
+mod permutation;
+mod view;
+
+pub use error::{Error, Result};
+pub use index::is_validation;
+pub use loader::{ComponentSummary, Loader, LoaderOptions, LoaderSummary};
+pub use mixture::{Component, Mixture};
+pub use pack::Sequence;
+pub use permutation::Permutation;
+pub use view::{Order, View, rendered_tokens};
