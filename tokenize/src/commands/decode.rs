@@ -1,0 +1,116 @@
+//! `tokenize decode`.
+
+use std::path::{Path, PathBuf};
+
+use encodec_rs::{Codec, Codes};
+use shards::{CodecInfo, Document, ShardReader};
+
+use crate::error::{Error, Result};
+
+const EXAMPLES: &str = "\
+Examples:
+  tokenize decode data/recordings/part-00000.parquet --id en/interview-01 --out interview.wav
+  tokenize decode data/recordings/part-00000.parquet --id en/interview-01 --out interview.wav --codec my-codec.safetensors";
+
+/// Ids listed when an unknown one is asked for.
+const LISTED: usize = 5;
+
+/// Turn a document's codes back into audio
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A shard, *.parquet
+    shard: PathBuf,
+    /// The document; its segments are decoded one after another
+    #[arg(long)]
+    id: String,
+    /// The wav file to write
+    #[arg(long)]
+    out: PathBuf,
+    /// The codec's name or .safetensors file [default: the one named in the shard]
+    #[arg(long)]
+    codec: Option<String>,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let reader = ShardReader::open(&args.shard)?;
+    let Some(info) = reader.meta().codec.clone() else {
+        let (shard, what) = (args.shard.clone(), "the shard".to_owned());
+        return Err(Error::NoCodes { shard, what }.into());
+    };
+    let document = find(&reader, &args.shard, &args.id)?;
+    let codec = open_codec(&args.shard, &info, args.codec.as_deref())?;
+    let samples = decode(&*codec, &document)?;
+    if samples.is_empty() {
+        let (shard, what) = (args.shard.clone(), format!("document {:?}", args.id));
+        return Err(Error::NoCodes { shard, what }.into());
+    }
+    audio::write_wav(&args.out, &samples, info.sample_rate_hz)?;
+    let secs = samples.len() as f64 / f64::from(info.sample_rate_hz);
+    println!(
+        "{}: {secs:.2} s at {} Hz",
+        args.out.display(),
+        info.sample_rate_hz
+    );
+    for segment in document
+        .segments
+        .iter()
+        .filter(|segment| !segment.text.is_empty())
+    {
+        println!("  {}", segment.text);
+    }
+    Ok(())
+}
+
+/// The document of that id; only the row group that has it is read whole.
+fn find(reader: &ShardReader, shard: &Path, id: &str) -> Result<Document> {
+    let mut first = Vec::new();
+    for row_group in 0..reader.row_groups() {
+        for (row, counts) in reader.counts(row_group)?.into_iter().enumerate() {
+            if counts.id == id {
+                return Ok(reader.documents(row_group)?.swap_remove(row));
+            }
+            if first.len() < LISTED {
+                first.push(counts.id);
+            }
+        }
+    }
+    Err(Error::UnknownId {
+        shard: shard.to_owned(),
+        id: id.to_owned(),
+        first,
+    })
+}
+
+/// Opens the codec and checks that its weights are those that made the codes.
+fn open_codec(shard: &Path, info: &CodecInfo, given: Option<&str>) -> Result<Box<dyn Codec>> {
+    let given = given.unwrap_or(&info.name);
+    let codec = encodec_rs::open(given)?;
+    if codec.spec().sha256 != info.sha256 {
+        return Err(Error::OtherCodec {
+            shard: shard.to_owned(),
+            name: info.name.clone(),
+            expected: info.sha256.clone(),
+            given: given.to_owned(),
+            found: codec.spec().sha256.clone(),
+        });
+    }
+    Ok(codec)
+}
+
+/// Samples of all segments with audio, one after another.
+fn decode(codec: &dyn Codec, document: &Document) -> Result<Vec<f32>> {
+    let mut samples = Vec::new();
+    for segment in document
+        .segments
+        .iter()
+        .filter(|segment| !segment.codes.is_empty())
+    {
+        let codes = Codes {
+            codebooks: codec.spec().codebooks,
+            data: segment.codes.clone(),
+        };
+        samples.extend(codec.decode(&codes)?);
+    }
+    Ok(samples)
+}

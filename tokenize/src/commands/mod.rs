@@ -1,0 +1,95 @@
+//! The command line: parse, call the library, print.
+
+mod codec_train;
+mod decode;
+mod folder;
+mod stats;
+mod vocab;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Speech and text corpora to token shards.
+#[derive(Parser)]
+#[command(name = "tokenize", version, after_help = EXAMPLES, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tokenize vocab --base tokenizer.json --out tokenizer
+  tokenize folder recordings --out data/recordings --codec mel-rvq --tokenizer tokenizer
+  tokenize stats data/recordings
+  tokenize decode data/recordings/part-00000.parquet --id en/interview-01 --out interview.wav";
+
+#[derive(Subcommand)]
+enum Command {
+    Folder(folder::Args),
+    Stats(stats::Args),
+    Decode(decode::Args),
+    Vocab(vocab::Args),
+    CodecTrain(codec_train::Args),
+}
+
+/// Runs the program; errors end with exit code 1, wrong usage with 2.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Folder(args) => folder::run(&args),
+        Command::Stats(args) => stats::run(&args),
+        Command::Decode(args) => decode::run(&args),
+        Command::Vocab(args) => vocab::run(&args),
+        Command::CodecTrain(args) => codec_train::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// All cores, unless told otherwise.
+fn threads(asked: Option<usize>) -> usize {
+    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// A number of threads, at least one.
+fn parse_threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least one thread is needed".to_owned()),
+        Ok(threads) => Ok(threads),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+/// Prints `value` as indented JSON on stdout.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_has_an_example() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            let help = command
+                .get_after_help()
+                .map(|text| text.to_string())
+                .unwrap_or_default();
+            assert!(
+                help.contains("Example") && help.contains(command.get_name()),
+                "{}",
+                command.get_name()
+            );
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The corpora that can be tokenized.
+
+pub mod folder;
+mod lang;
