@@ -75,10 +75,7 @@ fn qwen3_becomes_qwen3x() {
         .map(|at| pua_char(at / 2048, (at % 2048) as u16, 2048))
         .collect();
     let ids = tokenizer.encode(all, false).unwrap();
-    assert_eq!(
-        ids.get_ids(),
-        (151_674..168_058).collect::<Vec<u32>>()
-    );
+    assert_eq!(ids.get_ids(), (151_674..168_058).collect::<Vec<u32>>());
 }
 
 #[test]
