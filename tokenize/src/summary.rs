@@ -108,8 +108,12 @@ pub fn table(header: Option<Vec<String>>, rows: impl IntoIterator<Item = Vec<Str
         table.set_header(header);
     }
     table.add_rows(rows);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if index == 0 {
+            column.set_padding((0, 1));
+        } else {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     table.trim_fmt()
 }

@@ -46,10 +46,23 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", chain(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, but for causes whose text is already in the message above them.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(|cause| cause.to_string()) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    text
 }
 
 /// All cores, unless told otherwise.
@@ -76,6 +89,14 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn causes_are_told_once() {
+        let error = anyhow::anyhow!("disk on fire")
+            .context("cannot read a: disk on fire")
+            .context("cannot start");
+        assert_eq!(chain(&error), "cannot start: cannot read a: disk on fire");
+    }
 
     #[test]
     fn every_command_has_an_example() {

@@ -6,15 +6,15 @@
 //! The language is `--lang`, or else the manifest's, or else the first folder if that is a language code (`en/…`), or `und`.
 
 pub mod manifest;
+mod rows;
 pub mod scan;
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::source::{RawDocument, RawSegment, Source, Transcript, Unit, plan_units};
 use crate::sources::lang;
-use manifest::Row;
 use scan::AudioFile;
 
 /// Where the recordings are and what is known of them.
@@ -61,7 +61,7 @@ impl Folder {
         let (documents, unlisted) = match &options.manifest {
             None => (one_each(&files, options)?, 0),
             Some(path) => {
-                let documents = from_manifest(path, &files, options)?;
+                let documents = rows::documents(path, &files, options)?;
                 let listed: usize = documents.iter().map(|d| d.segments.len()).sum();
                 (documents, files.len() - listed)
             }
@@ -148,6 +148,10 @@ fn arguments(
     }
     Ok(BTreeMap::from([
         ("name".to_owned(), source_name(options)?),
+        (
+            "lang".to_owned(),
+            options.lang.clone().unwrap_or("by document".to_owned()),
+        ),
         ("documents".to_owned(), documents.len().to_string()),
         (
             "inputs_sha256".to_owned(),
@@ -239,137 +243,6 @@ fn language(options: &FolderOptions, row: Option<&str>, file: &AudioFile) -> Str
         .or_else(folder)
         .unwrap_or("und")
         .to_owned()
-}
-
-/// A document that is being put together from rows.
-struct Gathered {
-    line: u64,
-    document: RawDocument,
-    speakers: Vec<String>,
-}
-
-fn from_manifest(
-    path: &Path,
-    files: &[AudioFile],
-    options: &FolderOptions,
-) -> Result<Vec<RawDocument>> {
-    let by_path: BTreeMap<&str, &AudioFile> =
-        files.iter().map(|f| (f.relative.as_str(), f)).collect();
-    let mut taken: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut gathered: BTreeMap<String, Gathered> = BTreeMap::new();
-    for row in manifest::read(path)? {
-        let bad = |problem: String| Error::Manifest {
-            path: path.to_owned(),
-            row: row.line,
-            problem,
-        };
-        let relative = below(&options.dir, path, &row.path).map_err(bad)?;
-        let Some(&file) = by_path.get(relative.as_str()) else {
-            let found = format!(
-                "{:?} is no audio file below {}",
-                row.path,
-                options.dir.display()
-            );
-            return Err(bad(format!(
-                "{found}; paths are relative to the manifest; correct it or remove the row"
-            )));
-        };
-        if let Some(line) = taken.insert(&file.relative, row.line) {
-            return Err(bad(format!(
-                "{:?} is already in row {line}; remove one of them",
-                row.path
-            )));
-        }
-        add_row(&mut gathered, &row, file, options).map_err(bad)?;
-    }
-    Ok(gathered.into_values().map(|g| g.document).collect())
-}
-
-/// Appends the row's segment to its document, which the first of its rows creates.
-fn add_row(
-    gathered: &mut BTreeMap<String, Gathered>,
-    row: &Row,
-    file: &AudioFile,
-    options: &FolderOptions,
-) -> std::result::Result<(), String> {
-    let id = row.document.as_deref().unwrap_or(file.id());
-    let lang = language(options, row.lang.as_deref(), file);
-    let entry = gathered.entry(id.to_owned()).or_insert_with(|| Gathered {
-        line: row.line,
-        document: RawDocument {
-            id: id.to_owned(),
-            lang: lang.clone(),
-            segments: Vec::new(),
-        },
-        speakers: Vec::new(),
-    });
-    let first = entry.line;
-    if first != row.line && row.document.is_none() {
-        return Err(format!(
-            "document id {id:?} is that of row {first} too; rename one of them"
-        ));
-    }
-    if entry.document.lang != lang {
-        let other = &entry.document.lang;
-        return Err(format!(
-            "document {id:?} has language {lang:?} here and {other:?} in row {first}; give it one"
-        ));
-    }
-    let speaker = match &row.speaker {
-        None => None,
-        Some(name) => Some(number(&mut entry.speakers, name)?),
-    };
-    entry
-        .document
-        .segments
-        .push(segment(file, row.text.as_deref(), speaker, options));
-    Ok(())
-}
-
-/// The speaker's number in order of first appearance.
-fn number(speakers: &mut Vec<String>, name: &str) -> std::result::Result<u16, String> {
-    let known = speakers.iter().position(|speaker| speaker == name);
-    let index = known.unwrap_or_else(|| {
-        speakers.push(name.to_owned());
-        speakers.len() - 1
-    });
-    u16::try_from(index)
-        .map_err(|_| "the document has more than 65,536 speakers; split it".to_owned())
-}
-
-/// The manifest's path of a recording, made relative to the scanned folder.
-fn below(dir: &Path, manifest: &Path, listed: &str) -> std::result::Result<String, String> {
-    let absolute = |path: &Path| {
-        std::path::absolute(path)
-            .map(|path| normal(&path))
-            .map_err(|e| e.to_string())
-    };
-    let base = manifest.parent().unwrap_or(Path::new(""));
-    let base = if base.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        base
-    };
-    let file = absolute(&base.join(listed))?;
-    let relative = file.strip_prefix(absolute(dir)?).map_err(|_| {
-        let dir = dir.display();
-        format!("{listed:?} lies outside {dir}; paths are relative to the manifest; move the file or the manifest")
-    })?;
-    let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
-    Ok(parts.join("/"))
-}
-
-/// `a/./b/../c` as `a/c`.
-fn normal(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => drop(out.pop()),
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 fn require_text(documents: &[RawDocument]) -> Result<()> {
