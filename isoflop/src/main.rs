@@ -1,6 +1,7 @@
 //! `isoflop`: scaling studies at a fixed number of FLOPs.
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Plan IsoFLOP scaling studies: models of many sizes, each trained with the same number of FLOPs.
@@ -27,8 +28,18 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let Command::Sweep { budget, json } = Cli::parse().command;
+    match sweep(budget, json) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn sweep(budget: f64, json: bool) -> anyhow::Result<()> {
     let grid = isoflop::grid::sweep(budget)?;
     match json {
         true => println!("{}", serde_json::to_string_pretty(&grid)?),

@@ -22,7 +22,7 @@ const HEADER: [&str; 11] = [
 pub fn render(grid: &Grid) -> String {
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(presets::UTF8_FULL_CONDENSED)
         .set_header(HEADER);
     for candidate in &grid.candidates {
         table.add_row(row(candidate));
@@ -70,14 +70,14 @@ mod tests {
             text.starts_with("3.00e18 forward FLOPs (9.00e18 in training)"),
             "{text}"
         );
+        let words = |line: &str| {
+            let cells = line.split(['│', '┆', ' ']).filter(|cell| !cell.is_empty());
+            cells.collect::<Vec<_>>().join(" ")
+        };
         let row = |hidden: &str| {
-            let mut lines = text
-                .lines()
-                .map(|line| line.split_whitespace().collect::<Vec<_>>());
-            lines
-                .find(|words| words.first() == Some(&hidden))
-                .unwrap_or_default()
-                .join(" ")
+            let mut lines = text.lines().map(words);
+            let found = lines.find(|line| line.split(' ').next() == Some(hidden));
+            found.unwrap_or_default()
         };
         assert_eq!(
             row("512"),

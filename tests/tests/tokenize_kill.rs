@@ -1,0 +1,89 @@
+//! Killing a tokenizing job at any moment costs only the shard being written.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::{Instant, SystemTime};
+
+use tests::{TokenizeJob, assert_same_bytes, corpus, kill_at_random, run_ok};
+
+/// Kills in all, over as many jobs as it takes.
+const KILLS: usize = 24;
+/// Copies of the bundled corpus in the input, of about four units each.
+const COPIES: usize = 3;
+
+/// Copies of the bundled corpus with one recording in each that cannot be decoded.
+fn fill(input: &Path) {
+    for copy in 0..COPIES {
+        for lang in ["de", "en", "es", "fr"] {
+            let folder = input.join(format!("copy-{copy}")).join(lang);
+            fs::create_dir_all(&folder).unwrap();
+            for file in fs::read_dir(corpus().join(lang)).unwrap() {
+                let file = file.unwrap();
+                fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+            }
+        }
+        fs::write(input.join(format!("copy-{copy}/bad.wav")), "no audio").unwrap();
+    }
+}
+
+/// When each shard in `out` was written, by name.
+fn shards_written(out: &Path) -> BTreeMap<String, SystemTime> {
+    let mut written = BTreeMap::new();
+    for entry in fs::read_dir(out).into_iter().flatten() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("part-") {
+            written.insert(name, entry.metadata().unwrap().modified().unwrap());
+        }
+    }
+    written
+}
+
+#[test]
+fn any_number_of_kills_leaves_the_bytes_of_an_undisturbed_run() {
+    let job = TokenizeJob::new();
+    fill(&job.input());
+    let tokenize = |out: &Path| {
+        let mut command = job.command_for(&job.input(), out);
+        command.args(["--shard-mib", "1", "--max-bad", "0.1"]);
+        command
+    };
+    let undisturbed = job.path("undisturbed");
+    let start = Instant::now();
+    run_ok(&mut tokenize(&undisturbed));
+    let duration = start.elapsed();
+    let shards = shards_written(&undisturbed).len();
+    assert!(shards >= 10, "{shards} shards test too little");
+
+    let (mut kills, mut jobs, mut kept) = (0, 0, 0);
+    while kills < KILLS {
+        let out = job.path(&format!("killed-{jobs}"));
+        let mut finished = BTreeMap::new();
+        let ended = kill_at_random(
+            || tokenize(&out),
+            duration,
+            KILLS,
+            jobs,
+            || {
+                let now = shards_written(&out);
+                for (name, time) in &finished {
+                    assert_eq!(
+                        now.get(name),
+                        Some(time),
+                        "{name} was finished and is written again"
+                    );
+                }
+                kept += now.len();
+                finished = now;
+            },
+        );
+        run_ok(&mut tokenize(&out));
+        assert_same_bytes(&out, &undisturbed);
+        (kills, jobs) = (kills + ended.killed, jobs + 1);
+    }
+    assert!(kept > 0, "no kill came after the first shard");
+    println!(
+        "{kills} kills of {jobs} jobs of {shards} shards, {duration:?} undisturbed; {kept} shards outlived a kill"
+    );
+}
