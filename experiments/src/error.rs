@@ -55,4 +55,7 @@ pub enum Error {
         /// What it must satisfy.
         wanted: &'static str,
     },
+    /// The mixture it names.
+    #[error(transparent)]
+    Mixture(#[from] mixes::Error),
 }

@@ -30,6 +30,7 @@ pub fn resolve(name_or_path: &str, overrides: &[String]) -> Result<Plan> {
     }
     let plan: Plan = table.try_into().map_err(parse_error)?;
     check(&plan, &origin)?;
+    mixes::Mixture::open(&plan.mix)?;
     Ok(plan)
 }
 
@@ -230,6 +231,7 @@ mod tests {
         );
         assert!(message(&["model.head_dim=5"]).contains("even"));
         assert!(message(&["optimizer.lr=nan"]).contains("finite"));
+        assert!(message(&["mix=quickstat"]).contains("quickstart"), "{}", message(&["mix=quickstat"]));
         assert!(message(&["schedule.decay=0.95"]).contains("at most 1"));
         let unknown = resolve("quick", &[]).unwrap_err().to_string();
         assert!(unknown.contains("quickstart"), "{unknown}");

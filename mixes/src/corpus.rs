@@ -6,7 +6,7 @@ use crate::mixture::{Component, Mixture};
 use crate::pack::Packed;
 use crate::permutation::Permutation;
 use sha2::{Digest, Sha256};
-use shards::{Dataset, DocumentCounts, ShardReader, Vocab};
+use shards::{CodecInfo, Dataset, DocumentCounts, ShardReader, Vocab};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -67,6 +67,11 @@ impl Corpus {
             validation_fraction: mixture.validation_fraction,
             readers,
         })
+    }
+
+    /// Codec of the audio tokens; none if there is no audio.
+    pub(crate) fn codec(&self) -> Option<&CodecInfo> {
+        self.readers.first().and_then(|reader| reader.meta().codec.as_ref())
     }
 
     /// Sizes of the training part.

@@ -13,8 +13,8 @@ use crate::permutation::{Permutation, derive_key};
 use crate::view::View;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use shards::Vocab;
-use std::path::Path;
+use shards::{CodecInfo, Vocab};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Shortest sequence: shorter ones hold no document worth the name.
@@ -147,6 +147,21 @@ impl Loader {
     /// The vocabulary of the sequences.
     pub fn vocab(&self) -> &Vocab {
         &self.corpus.vocab
+    }
+
+    /// The folder of the tokenizer, the same for every component.
+    pub fn tokenizer_dir(&self) -> PathBuf {
+        self.corpus.path.join("tokenizer")
+    }
+
+    /// Codec of the audio tokens; none if there is no audio.
+    pub fn codec(&self) -> Option<&CodecInfo> {
+        self.corpus.codec()
+    }
+
+    /// Codebooks of each frame of the sequences.
+    pub fn codebooks(&self) -> usize {
+        self.corpus.component.codebooks
     }
 
     /// Sequence number `index`, below 2^40. Epochs follow one another, each in another order.

@@ -42,6 +42,14 @@ pub struct Component {
 }
 
 impl Mixture {
+    /// A mixture by built-in name, or by the path of a TOML file.
+    pub fn open(name_or_path: &str) -> Result<Self> {
+        match name_or_path.ends_with(".toml") {
+            true => Self::load(Path::new(name_or_path)),
+            false => Self::named(name_or_path),
+        }
+    }
+
     /// A mixture that Timbre brings, by name.
     pub fn named(name: &str) -> Result<Self> {
         match EMBEDDED.iter().find(|(known, _)| *known == name) {
