@@ -218,18 +218,16 @@ fn junk_around_an_mp3_is_tolerated() {
 
 #[test]
 fn an_mp3_without_a_length_tag_is_neither_trimmed_nor_condemned() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = edited(&dir, &fixture("tone.mp3"), |bytes| {
-        let tag = bytes
-            .windows(4)
-            .position(|w| w == b"Info" || w == b"Xing")
-            .unwrap();
-        bytes[tag..tag + 4].fill(0);
-    });
-    let decoded = decode_file(&path).unwrap().audio.samples.len();
+    // by the bit rate of its first frames this file would be far shorter than it is
+    let samples = decode_file(&fixture("untagged-vbr.mp3"))
+        .unwrap()
+        .audio
+        .samples;
+    let whole = 3.6 * 22_050.0;
     assert!(
-        (33_075..33_075 + 4 * 1152).contains(&decoded),
-        "{decoded} samples"
+        samples.len() as f64 >= whole,
+        "{} samples of {whole}",
+        samples.len()
     );
 }
 
