@@ -15,13 +15,9 @@ const ACTIVE_RANGE_DB: f32 = 40.0;
 /// mean power is within 40 dB of the loudest frame's. `None` where there is no frame to compare. The longer signal
 /// is cut to the length of the shorter.
 pub fn log_spectral_distance(original: &[f32], decoded: &[f32]) -> Option<f64> {
-    let length = original
-        .len()
-        .min(decoded.len())
-        .next_multiple_of(HOP_SAMPLES);
-    let stft = Stft::new();
-    let original = stft.power(&padded(original, length));
-    let decoded = stft.power(&padded(decoded, length));
+    let spectra = original.len().min(decoded.len()).div_ceil(HOP_SAMPLES);
+    let original = power(original, spectra);
+    let decoded = power(decoded, spectra);
     let level = |frame: &[f32]| frame.iter().sum::<f32>();
     let loudest = original.chunks_exact(BINS).map(level).fold(0.0, f32::max);
     let threshold = loudest * 10f32.powf(-ACTIVE_RANGE_DB / 10.0);
@@ -35,10 +31,12 @@ pub fn log_spectral_distance(original: &[f32], decoded: &[f32]) -> Option<f64> {
     (frames > 0).then(|| sum / f64::from(frames))
 }
 
-fn padded(samples: &[f32], length: usize) -> Vec<f32> {
-    let mut samples = samples[..samples.len().min(length)].to_vec();
-    samples.resize(length, 0.0);
-    samples
+/// `[spectra, BINS]`
+fn power(samples: &[f32], spectra: usize) -> Vec<f32> {
+    let mut all = Vec::with_capacity(spectra * BINS);
+    let samples = &samples[..samples.len().min(spectra * HOP_SAMPLES)];
+    Stft::new().power(samples, spectra, |power| all.extend_from_slice(power));
+    all
 }
 
 fn frame_distance(a: &[f32], b: &[f32]) -> f64 {

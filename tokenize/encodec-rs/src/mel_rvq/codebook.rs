@@ -1,12 +1,11 @@
 //! One codebook: 8-bit codewords, and the search for the nearest one.
 //!
-//! The search is in integers: it gives the same code on every machine and vector width, and a multiply-add of 16-bit
-//! pairs is the fastest dot product a processor without special instructions has.
+//! The search is in 16-bit integers, whose sums are exact: it gives the same code on every machine, however wide its
+//! vectors are.
 
 use super::CODEBOOK_SIZE;
+use super::search::{BLOCK, Search};
 
-/// Frames searched together, so that a codeword is loaded once for all of them.
-const BLOCK: usize = 8;
 /// Vectors are resolved up to this many times the largest codeword; beyond it they are limited.
 const HEADROOM: f32 = 4.0;
 
@@ -16,10 +15,7 @@ pub(super) struct Codebook<const D: usize> {
     pub(super) scales: [f32; D],
     /// `[CODEBOOK_SIZE][D]`, -127..=127
     pub(super) words: Vec<[i8; D]>,
-    /// The words, widened for the search.
-    wide: Vec<[i16; D]>,
-    /// Half of each codeword's squared length, in the units of the search.
-    half_norms: Vec<i32>,
+    search: Search<D>,
     /// From a vector to the integers of the search: `[D]`
     gains: [f32; D],
 }
@@ -48,8 +44,7 @@ impl<const D: usize> Codebook<D> {
         };
         Self {
             scales,
-            wide: words.iter().map(|word| word.map(i16::from)).collect(),
-            half_norms: words.iter().map(half_norm).collect(),
+            search: Search::new(&words, words.iter().map(half_norm)),
             gains: scales.map(|scale| scale * unit),
             words,
         }
@@ -69,31 +64,10 @@ impl<const D: usize> Codebook<D> {
                 // the cast limits values out of range
                 *integers = std::array::from_fn(|d| (vector[d] * self.gains[d]) as i16);
             }
-            let best = self.search(&block);
+            let best = self.search.best(&block);
             codes.copy_from_slice(&best[..codes.len()]);
         }
     }
-
-    fn search(&self, block: &[[i16; D]; BLOCK]) -> [u16; BLOCK] {
-        let mut best = [(i32::MIN, 0u16); BLOCK];
-        for (code, (word, half_norm)) in self.wide.iter().zip(&self.half_norms).enumerate() {
-            for (vector, best) in block.iter().zip(&mut best) {
-                let score = dot(vector, word) - half_norm;
-                if score > best.0 {
-                    *best = (score, code as u16);
-                }
-            }
-        }
-        best.map(|(_, code)| code)
-    }
-}
-
-#[inline(always)]
-fn dot<const D: usize>(a: &[i16; D], b: &[i16; D]) -> i32 {
-    a.iter()
-        .zip(b)
-        .map(|(&a, &b)| i32::from(a) * i32::from(b))
-        .sum()
 }
 
 #[cfg(test)]

@@ -45,8 +45,9 @@ pub(super) fn means<const D: usize>(
     vectors: &[[f32; D]],
     codes: &[u16],
 ) -> (Vec<[f32; D]>, Vec<usize>) {
-    let mut sums = vec![[0.0f64; D]; CODEBOOK_SIZE];
-    let mut counts = vec![0usize; CODEBOOK_SIZE];
+    let (mut sums, mut counts) = (Vec::new(), Vec::new());
+    sums.resize(CODEBOOK_SIZE, [0.0f64; D]);
+    counts.resize(CODEBOOK_SIZE, 0usize);
     for (vector, &code) in vectors.iter().zip(codes) {
         counts[usize::from(code)] += 1;
         for (sum, value) in sums[usize::from(code)].iter_mut().zip(vector) {

@@ -100,22 +100,24 @@ impl Stft {
         }
     }
 
-    /// Power spectra, 1 for the amplitude of a sine of amplitude 2 (full scale ±1 gives 0.25).
+    /// Calls `visit` with each power spectrum `[BINS]` in turn; a sine of amplitude 1 has power 0.25.
     ///
     /// # Shapes
-    /// - samples: `[spectra * HOP]`
-    /// - output: `[spectra, BINS]`
-    pub(crate) fn power(&self, samples: &[f32]) -> Vec<f32> {
-        let mut padded = vec![0.0; samples.len() + 2 * LEAD_SAMPLES];
+    /// - samples: `[n]`, followed by silence up to `spectra * HOP` samples, `n <= spectra * HOP`
+    pub(crate) fn power(&self, samples: &[f32], spectra: usize, mut visit: impl FnMut(&[f32])) {
+        let mut padded = vec![0.0; spectra * HOP_SAMPLES + 2 * LEAD_SAMPLES];
         for (to, from) in padded[LEAD_SAMPLES..].iter_mut().zip(samples) {
             *to = from.clamp(-SAMPLE_LIMIT, SAMPLE_LIMIT);
         }
-        let mut spectra = vec![Complex32::default(); samples.len() / HOP_SAMPLES * BINS];
-        self.forward(&padded, &mut spectra);
-        spectra
-            .iter()
-            .map(|bin| bin.norm_sqr() / (WINDOW_SUM * WINDOW_SUM))
-            .collect()
+        let mut spectrum = [Complex32::default(); BINS];
+        let mut power = [0.0; BINS];
+        for t in 0..spectra {
+            self.forward(&padded[t * HOP_SAMPLES..], &mut spectrum);
+            for (power, bin) in power.iter_mut().zip(&spectrum) {
+                *power = bin.norm_sqr() * (1.0 / (WINDOW_SUM * WINDOW_SUM));
+            }
+            visit(&power);
+        }
     }
 }
 
@@ -200,10 +202,15 @@ pub(super) fn log_power(power: f32) -> f32 {
     (power + FLOOR).ln()
 }
 
-/// Inverse of [`log_power`].
+/// Inverse of [`log_power`], but that up to 3 dB over the floor is silence: less than that is an error of coding.
 pub(super) fn exp_power(log_power: f32) -> f32 {
     // nothing analysed is louder than the limit, so nothing decoded need be
-    (log_power.min(2.0 * SAMPLE_LIMIT.ln()).exp() - FLOOR).max(0.0)
+    let power = log_power.min(2.0 * SAMPLE_LIMIT.ln()).exp();
+    if power < 2.0 * FLOOR {
+        0.0
+    } else {
+        power - FLOOR
+    }
 }
 
 /// Rows of the type-II cosine transform over mel bands: `[rows][MELS]`, orthonormal. Row 0 measures level.
@@ -242,14 +249,11 @@ mod tests {
         let sine: Vec<f32> = (0..2400)
             .map(|i| (TAU as f32 * 1000.0 * i as f32 / 24_000.0).sin())
             .collect();
-        let power = Stft::new().power(&sine);
-        assert!(
-            (power[5 * BINS + 40] - 0.25).abs() < 1e-3,
-            "{}",
-            power[5 * BINS + 40]
-        );
+        let mut spectra = Vec::new();
+        Stft::new().power(&sine, 10, |power| spectra.push(power.to_vec()));
+        assert!((spectra[5][40] - 0.25).abs() < 1e-3, "{}", spectra[5][40]);
         let mut mel = [0.0; MELS];
-        MelBank::new().apply(&power[5 * BINS..6 * BINS], &mut mel);
+        MelBank::new().apply(&spectra[5], &mut mel);
         let loudest = (0..MELS)
             .max_by(|&a, &b| mel[a].total_cmp(&mel[b]))
             .unwrap();

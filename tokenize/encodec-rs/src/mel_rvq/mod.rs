@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `mel` | samples to log-mel patches |
 //! | `pca` | patch to 64 coordinates |
-//! | `codebook` | coordinates to a code |
+//! | `codebook`, `search` | coordinates to a code |
 //! | `model` | the eight codebooks together |
 //! | `vocoder` | log-mel to samples |
 //! | `train`, `kmeans` | fitting all of it to recordings |
@@ -24,6 +24,7 @@ mod kmeans;
 pub(crate) mod mel;
 mod model;
 mod pca;
+mod search;
 mod train;
 mod vocoder;
 

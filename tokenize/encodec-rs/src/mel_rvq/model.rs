@@ -1,7 +1,7 @@
 //! The features of an utterance, and the eight codebooks that quantize them.
 
 use super::codebook::Codebook;
-use super::mel::{BINS, MelBank, Stft, cosines, log_power};
+use super::mel::{MelBank, Stft, cosines, log_power};
 use super::pca::Pca;
 use super::{
     CEPSTRA, CODEBOOK_SIZE, CODEBOOKS, COMPONENTS, HOPS_PER_FRAME, MELS, PATCH, SAMPLES_PER_FRAME,
@@ -10,7 +10,11 @@ use crate::Codes;
 
 /// Weight of the level (cepstrum 0) against the shape of the envelope: enough to tell speech from pauses.
 const LEVEL_WEIGHT: f32 = 0.25;
-/// Frames less than this far below the loudest frame are active: ln 1000 in power, 30 dB.
+/// Envelopes reach this far below the loudest band of the utterance, 50 dB; noise under it says nothing about speech.
+const ENVELOPE_RANGE: f32 = 11.5;
+/// Utterances whose loudest band stays under this, -60 dB, are silence rather than quiet speech.
+const QUIETEST_SPEECH: f32 = -13.8;
+/// Frames less than this far below the loudest frame are active, 30 dB.
 const ACTIVE_RANGE: f32 = 6.9;
 
 /// Samples to features.
@@ -25,8 +29,7 @@ pub(super) struct Analyzer {
 pub(super) struct Features {
     /// Log-mel power, `[frames][HOPS_PER_FRAME * MELS]`.
     pub(super) patches: Vec<[f32; PATCH]>,
-    /// Cepstra of the frame's mean log-mel spectrum less their mean over the utterance's active frames:
-    /// `[frames][CEPSTRA]`.
+    /// Cepstra of the frame's mean log-mel spectrum, relative to the utterance: `[frames][CEPSTRA]`.
     pub(super) envelopes: Vec<[f32; CEPSTRA]>,
 }
 
@@ -41,40 +44,59 @@ impl Analyzer {
 
     /// Features of samples `[n]`, padded with silence to whole frames.
     pub(super) fn analyze(&self, samples: &[f32]) -> Features {
-        let mut padded = samples.to_vec();
-        padded.resize(samples.len().next_multiple_of(SAMPLES_PER_FRAME), 0.0);
-        let power = self.stft.power(&padded);
-        let mut mel = vec![0.0; power.len() / BINS * MELS];
-        for (power, mel) in power.chunks_exact(BINS).zip(mel.chunks_exact_mut(MELS)) {
+        let frames = samples.len().div_ceil(SAMPLES_PER_FRAME);
+        let mut patches = vec![[0.0; PATCH]; frames];
+        let mut spectra = patches.as_flattened_mut().chunks_exact_mut(MELS);
+        self.stft.power(samples, frames * HOPS_PER_FRAME, |power| {
+            let mel = spectra.next().expect("a spectrum for each hop");
             self.bank.apply(power, mel);
             mel.iter_mut().for_each(|band| *band = log_power(*band));
-        }
-        let patches = mel.as_chunks::<PATCH>().0.to_vec();
-        let mut envelopes: Vec<_> = patches.iter().map(|patch| self.cepstra(patch)).collect();
-        subtract_active_mean(&mut envelopes);
+        });
+        let envelopes = self.envelopes(&patches);
         Features { patches, envelopes }
     }
 
-    fn cepstra(&self, patch: &[f32; PATCH]) -> [f32; CEPSTRA] {
-        let mut mean = [0.0; MELS];
-        for spectrum in patch.chunks_exact(MELS) {
-            mean.iter_mut()
-                .zip(spectrum)
-                .for_each(|(sum, value)| *sum += value / HOPS_PER_FRAME as f32);
+    fn envelopes(&self, patches: &[[f32; PATCH]]) -> Vec<[f32; CEPSTRA]> {
+        let mut spectra: Vec<[f32; MELS]> = patches.iter().map(mean_spectrum).collect();
+        let mut loudest = spectra
+            .as_flattened()
+            .iter()
+            .fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+        if loudest < QUIETEST_SPEECH {
+            loudest = f32::INFINITY; // every band is out of reach
         }
-        let mut cepstra: [f32; CEPSTRA] = std::array::from_fn(|row| {
-            self.cosines[row]
-                .iter()
-                .zip(&mean)
-                .map(|(a, b)| a * b)
-                .sum()
-        });
+        for band in spectra.as_flattened_mut() {
+            *band = (*band - loudest).max(-ENVELOPE_RANGE);
+        }
+        let mut envelopes: Vec<_> = spectra
+            .iter()
+            .map(|spectrum| self.cepstra(spectrum))
+            .collect();
+        subtract_active_mean(&mut envelopes);
+        envelopes
+    }
+
+    fn cepstra(&self, spectrum: &[f32; MELS]) -> [f32; CEPSTRA] {
+        let inner = |row: &[f32; MELS]| row.iter().zip(spectrum).map(|(a, b)| a * b).sum::<f32>();
+        let mut cepstra = std::array::from_fn(|row| inner(&self.cosines[row]));
         cepstra[0] *= LEVEL_WEIGHT;
         cepstra
     }
 }
 
-/// Removes what a speaker, a microphone and a volume control add to every frame.
+/// Mean over the hops of a patch.
+fn mean_spectrum(patch: &[f32; PATCH]) -> [f32; MELS] {
+    let mut mean = [0.0; MELS];
+    for spectrum in patch.chunks_exact(MELS) {
+        mean.iter_mut()
+            .zip(spectrum)
+            .for_each(|(sum, value)| *sum += value / HOPS_PER_FRAME as f32);
+    }
+    mean
+}
+
+/// Removes the tone of the speaker and the microphone: the mean shape over the active frames. Cepstrum 0 is already
+/// relative to the utterance's loudest band.
 fn subtract_active_mean(envelopes: &mut [[f32; CEPSTRA]]) {
     // cepstrum 0 is √MELS times the mean of the log spectrum
     let range = ACTIVE_RANGE * (MELS as f32).sqrt() * LEVEL_WEIGHT;
@@ -93,6 +115,7 @@ fn subtract_active_mean(envelopes: &mut [[f32; CEPSTRA]]) {
             .for_each(|(sum, &value)| *sum += f64::from(value));
         active += 1;
     }
+    sum[0] = 0.0;
     for envelope in envelopes {
         envelope
             .iter_mut()
