@@ -231,7 +231,11 @@ mod tests {
         );
         assert!(message(&["model.head_dim=5"]).contains("even"));
         assert!(message(&["optimizer.lr=nan"]).contains("finite"));
-        assert!(message(&["mix=quickstat"]).contains("quickstart"), "{}", message(&["mix=quickstat"]));
+        assert!(
+            message(&["mix=quickstat"]).contains("quickstart"),
+            "{}",
+            message(&["mix=quickstat"])
+        );
         assert!(message(&["schedule.decay=0.95"]).contains("at most 1"));
         let unknown = resolve("quick", &[]).unwrap_err().to_string();
         assert!(unknown.contains("quickstart"), "{unknown}");

@@ -71,7 +71,9 @@ impl Corpus {
 
     /// Codec of the audio tokens; none if there is no audio.
     pub(crate) fn codec(&self) -> Option<&CodecInfo> {
-        self.readers.first().and_then(|reader| reader.meta().codec.as_ref())
+        self.readers
+            .first()
+            .and_then(|reader| reader.meta().codec.as_ref())
     }
 
     /// Sizes of the training part.

@@ -25,7 +25,11 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
 /// Files of the tokenizer's directory that make a checkpoint usable by itself.
-const TOKENIZER: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "audio_vocab.json"];
+const TOKENIZER: [&str; 3] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "audio_vocab.json",
+];
 
 /// Where a run stood: with the weights and moments, all that is needed to go on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,7 +83,11 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Io`]: nothing is left under the final name then.
-    pub fn write<B: AutodiffBackend>(checkpoints: &Path, parts: &Parts<B>, mut state: State) -> Result<PathBuf> {
+    pub fn write<B: AutodiffBackend>(
+        checkpoints: &Path,
+        parts: &Parts<B>,
+        mut state: State,
+    ) -> Result<PathBuf> {
         let dir = checkpoints.join(format!("step-{}", state.step));
         let partial = checkpoints.join(format!(".step-{}.partial", state.step));
         let io = |path: &Path| Error::io("write", path);
@@ -89,13 +97,18 @@ impl Checkpoint {
         write_tensors(&partial.join(OPTIMIZER), &parts.optimizer.state())?;
         for name in [MODEL, OPTIMIZER] {
             let path = partial.join(name);
-            state.files.insert(name.into(), shards::sha256_file(&path).map_err(io(&path))?);
+            state
+                .files
+                .insert(name.into(), shards::sha256_file(&path).map_err(io(&path))?);
         }
         for name in TOKENIZER {
             let to = partial.join(name);
             fs::copy(parts.tokenizer_dir.join(name), &to).map_err(io(&to))?;
         }
-        write_json(&partial.join(CONFIG), &hf_config(&state.plan, parts.vocab_size))?;
+        write_json(
+            &partial.join(CONFIG),
+            &hf_config(&state.plan, parts.vocab_size),
+        )?;
         write_json(&partial.join(STATE), &state)?;
         for entry in fs::read_dir(&partial).map_err(io(&partial))? {
             let path = entry.map_err(io(&partial))?.path();
@@ -125,7 +138,10 @@ impl Checkpoint {
             if name.starts_with(".step-") {
                 remove_dir(&entry.path())?;
             }
-            if let Some(step) = name.strip_prefix("step-").and_then(|step| step.parse::<u64>().ok()) {
+            if let Some(step) = name
+                .strip_prefix("step-")
+                .and_then(|step| step.parse::<u64>().ok())
+            {
                 newest = newest.max(Some((step, entry.path())));
             }
         }
@@ -139,11 +155,21 @@ impl Checkpoint {
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(STATE);
         let text = fs::read(&path).map_err(Error::io("read", &path))?;
-        let bad = |message: String| Error::Checkpoint { dir: dir.into(), message };
-        let state: State = serde_json::from_slice(&text).map_err(|e| bad(format!("{STATE} is not readable: {e}")))?;
+        let bad = |message: String| Error::Checkpoint {
+            dir: dir.into(),
+            message,
+        };
+        let state: State = serde_json::from_slice(&text)
+            .map_err(|e| bad(format!("{STATE} is not readable: {e}")))?;
         match state.format == STATE_FORMAT {
-            true => Ok(Self { dir: dir.into(), state }),
-            false => Err(bad(format!("format {} is not {STATE_FORMAT}, which this version reads", state.format))),
+            true => Ok(Self {
+                dir: dir.into(),
+                state,
+            }),
+            false => Err(bad(format!(
+                "format {} is not {STATE_FORMAT}, which this version reads",
+                state.format
+            ))),
         }
     }
 
@@ -156,7 +182,11 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Missing, damaged or misshapen tensors.
-    pub fn load_model<B: Backend>(&self, vocab_size: usize, device: &B::Device) -> Result<Qwen3<B>> {
+    pub fn load_model<B: Backend>(
+        &self,
+        vocab_size: usize,
+        device: &B::Device,
+    ) -> Result<Qwen3<B>> {
         let plan = &self.state.plan;
         let model = Qwen3::new(&plan.model, vocab_size, plan.seed, device);
         let tensors = self.tensors(MODEL)?;
@@ -170,12 +200,17 @@ impl Checkpoint {
     pub fn load_optimizer<B: AutodiffBackend>(&self, device: &B::Device) -> Result<AdamW<B>> {
         let mut optimizer = AdamW::new(self.state.plan.optimizer.clone());
         let tensors = self.tensors(OPTIMIZER)?;
-        optimizer.load(self.state.step, tensors, device).map_err(|e| self.bad(format!("{OPTIMIZER}: {e}")))?;
+        optimizer
+            .load(self.state.step, tensors, device)
+            .map_err(|e| self.bad(format!("{OPTIMIZER}: {e}")))?;
         Ok(optimizer)
     }
 
     fn bad(&self, message: String) -> Error {
-        Error::Checkpoint { dir: self.dir.clone(), message }
+        Error::Checkpoint {
+            dir: self.dir.clone(),
+            message,
+        }
     }
 
     fn tensors(&self, name: &str) -> Result<BTreeMap<String, TensorData>> {
@@ -183,7 +218,9 @@ impl Checkpoint {
         let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
         let found = shards::sha256_hex(&bytes);
         if self.state.files.get(name) != Some(&found) {
-            return Err(self.bad(format!("{name} is damaged: its SHA-256 is {found}, not that of {STATE}")));
+            return Err(self.bad(format!(
+                "{name} is damaged: its SHA-256 is {found}, not that of {STATE}"
+            )));
         }
         read_tensors(&bytes).map_err(|message| self.bad(format!("{name}: {message}")))
     }
@@ -191,12 +228,17 @@ impl Checkpoint {
 
 /// f32 tensors of a safetensors file, by name.
 pub fn read_tensors(bytes: &[u8]) -> std::result::Result<BTreeMap<String, TensorData>, String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|e| format!("not a safetensors file: {e}"))?;
+    let file =
+        SafeTensors::deserialize(bytes).map_err(|e| format!("not a safetensors file: {e}"))?;
     let tensor = |(name, view): (String, TensorView)| {
         if view.dtype() != Dtype::F32 {
             return Err(format!("tensor `{name}` is {:?}, not F32", view.dtype()));
         }
-        let values: Vec<f32> = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let values: Vec<f32> = view
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
         Ok((name, TensorData::new(values, view.shape().to_vec())))
     };
     file.tensors().into_iter().map(tensor).collect()
@@ -206,8 +248,15 @@ fn write_tensors(path: &Path, tensors: &[NamedTensor]) -> Result<()> {
     let f32_only = tensors.iter().all(|tensor| tensor.data.dtype == DType::F32);
     assert!(f32_only, "parameters and moments are kept in f32");
     let views = tensors.iter().map(|tensor| {
-        let view = TensorView::new(Dtype::F32, tensor.data.shape.to_vec(), tensor.data.as_bytes());
-        (tensor.name.as_str(), view.expect("the bytes of a tensor are those of its shape"))
+        let view = TensorView::new(
+            Dtype::F32,
+            tensor.data.shape.to_vec(),
+            tensor.data.as_bytes(),
+        );
+        (
+            tensor.name.as_str(),
+            view.expect("the bytes of a tensor are those of its shape"),
+        )
     });
     let metadata = Some([("format".to_string(), "pt".to_string())].into());
     safetensors::serialize_to_file(views, metadata, path)
@@ -265,5 +314,7 @@ fn remove_dir(dir: &Path) -> Result<()> {
 }
 
 fn sync(path: &Path) -> Result<()> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path))
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(Error::io("sync", path))
 }

@@ -121,6 +121,10 @@ impl Error {
     /// For `map_err` of an I/O operation on `path`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Self + use<> {
         let path = path.to_path_buf();
-        move |source| Self::Io { action, path: path.clone(), source }
+        move |source| Self::Io {
+            action,
+            path: path.clone(),
+            source,
+        }
     }
 }

@@ -61,12 +61,17 @@ impl RunDir {
             true => check_same(&config_path, config)?,
             false => {
                 let text = toml::to_string(config).expect("a configuration serialises");
-                shards::write_atomic(&config_path, text.as_bytes()).map_err(Error::io("write", &config_path))?;
+                shards::write_atomic(&config_path, text.as_bytes())
+                    .map_err(Error::io("write", &config_path))?;
             }
         }
         let metrics_path = path.join("metrics.jsonl");
         let metrics = open_append(&metrics_path)?;
-        Ok(Self { path: path.into(), metrics, _lock: lock })
+        Ok(Self {
+            path: path.into(),
+            metrics,
+            _lock: lock,
+        })
     }
 
     /// The folder.
@@ -94,7 +99,10 @@ impl RunDir {
         // The lines themselves are kept: a number parsed and printed again may differ in its last digit.
         let records = Record::read_all(&path)?;
         let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        let lines = text.lines().zip(&records).filter(|(_, record)| keep(record));
+        let lines = text
+            .lines()
+            .zip(&records)
+            .filter(|(_, record)| keep(record));
         let text: String = lines.map(|(line, _)| format!("{line}\n")).collect();
         shards::write_atomic(&path, text.as_bytes()).map_err(Error::io("write", &path))?;
         self.metrics = open_append(&path)?;
@@ -108,12 +116,18 @@ impl RunDir {
     pub fn record(&mut self, record: &Record) -> Result<()> {
         let path = self.path.join("metrics.jsonl");
         let line = record.to_line().expect("a record serialises");
-        self.metrics.write_all(line.as_bytes()).map_err(Error::io("write", &path))
+        self.metrics
+            .write_all(line.as_bytes())
+            .map_err(Error::io("write", &path))
     }
 }
 
 fn open_append(path: &Path) -> Result<File> {
-    OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("open", path))
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(Error::io("open", path))
 }
 
 /// Whether a folder holds anything but what a run killed at its start leaves.
@@ -146,14 +160,22 @@ fn lock(path: &Path) -> Result<File> {
 
 fn check_same(path: &Path, config: &RunConfig) -> Result<()> {
     let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
-    let damaged = |e: toml::de::Error| Error::Damaged { path: path.into(), message: e.to_string() };
+    let damaged = |e: toml::de::Error| Error::Damaged {
+        path: path.into(),
+        message: e.to_string(),
+    };
     let there: toml::Table = toml::from_str(&text).map_err(damaged)?;
-    let now: toml::Table = toml::from_str(&toml::to_string(config).expect("a configuration serialises")).map_err(damaged)?;
+    let now: toml::Table =
+        toml::from_str(&toml::to_string(config).expect("a configuration serialises"))
+            .map_err(damaged)?;
     let mut differences = Vec::new();
     compare("", &there, &now, &mut differences);
     match differences.is_empty() {
         true => Ok(()),
-        false => Err(Error::OtherRun { config: path.into(), differences: differences.join(", ") }),
+        false => Err(Error::OtherRun {
+            config: path.into(),
+            differences: differences.join(", "),
+        }),
     }
 }
 
@@ -163,9 +185,13 @@ fn compare(prefix: &str, there: &toml::Table, now: &toml::Table, out: &mut Vec<S
     for key in keys {
         let name = format!("{prefix}{key}");
         match (there.get(key), now.get(key)) {
-            (Some(toml::Value::Table(a)), Some(toml::Value::Table(b))) => compare(&format!("{name}."), a, b, out),
+            (Some(toml::Value::Table(a)), Some(toml::Value::Table(b))) => {
+                compare(&format!("{name}."), a, b, out)
+            }
             (a, b) if a != b && name != "data.path" => {
-                let show = |value: Option<&toml::Value>| value.map_or("absent".to_string(), |value| value.to_string());
+                let show = |value: Option<&toml::Value>| {
+                    value.map_or("absent".to_string(), |value| value.to_string())
+                };
                 out.push(format!("{name} {} → {}", show(a), show(b)));
             }
             _ => {}

@@ -24,7 +24,12 @@ fn json(name: &str) -> Value {
 }
 
 fn floats(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|x| x.as_f64().unwrap())
+        .collect()
 }
 
 /// i32 tensor and its shape.
@@ -32,7 +37,10 @@ fn ints(file: &str, name: &str) -> (Vec<u32>, Vec<usize>) {
     let bytes = bytes(file);
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let view = file.tensor(name).unwrap();
-    let values = view.data().chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap()) as u32);
+    let values = view
+        .data()
+        .chunks_exact(4)
+        .map(|b| i32::from_le_bytes(b.try_into().unwrap()) as u32);
     (values.collect(), view.shape().to_vec())
 }
 
@@ -57,7 +65,10 @@ fn model_config(config: &Value) -> ModelConfig {
         tie_word_embeddings: config["tie_word_embeddings"].as_bool().unwrap(),
         rms_norm_eps: config["rms_norm_eps"].as_f64().unwrap(),
         initializer_range: 0.02,
-        rope: RopeConfig { theta: number("rope_theta"), scaling },
+        rope: RopeConfig {
+            theta: number("rope_theta"),
+            scaling,
+        },
     }
 }
 
@@ -100,7 +111,10 @@ fn initial_model<B: burn::tensor::backend::Backend>(folder: &str) -> (Qwen3<B>, 
     let vocab_size = config["vocab_size"].as_u64().unwrap() as usize;
     let device = Default::default();
     let model = Qwen3::new(&model_config, vocab_size, 0, &device);
-    let expected: usize = named_params(&model).iter().map(|tensor| tensor.data.num_elements()).sum();
+    let expected: usize = named_params(&model)
+        .iter()
+        .map(|tensor| tensor.data.num_elements())
+        .sum();
     assert_eq!(model_config.parameters(vocab_size), expected as u64);
     let tensors = read_tensors(&bytes(&format!("{folder}init.safetensors"))).unwrap();
     (load_params(model, tensors).unwrap(), model_config)
@@ -114,15 +128,26 @@ fn batches() -> Vec<Vec<Sequence>> {
     let sequence = |(tokens, segments): (&[u32], &[u32])| {
         let mut loss_weights = vec![1.0; time];
         loss_weights[time - 1] = 0.0;
-        Sequence { tokens: tokens.to_vec(), segment_ids: segments.to_vec(), loss_weights }
+        Sequence {
+            tokens: tokens.to_vec(),
+            segment_ids: segments.to_vec(),
+            loss_weights,
+        }
     };
-    let sequences: Vec<Sequence> = tokens.chunks(time).zip(segments.chunks(time)).map(sequence).collect();
+    let sequences: Vec<Sequence> = tokens
+        .chunks(time)
+        .zip(segments.chunks(time))
+        .map(sequence)
+        .collect();
     sequences.chunks(batch).map(<[Sequence]>::to_vec).collect()
 }
 
 fn assert_close(what: &str, got: f64, want: f64, tolerance: f64) {
     let error = (got - want).abs() / want.abs().max(1e-12);
-    assert!(error <= tolerance, "{what}: {got}, not {want} (relative error {error:.1e})");
+    assert!(
+        error <= tolerance,
+        "{what}: {got}, not {want} (relative error {error:.1e})"
+    );
 }
 
 #[test]
@@ -138,9 +163,24 @@ fn sixty_steps_follow_pytorch() {
     for (step, sequences) in batches.iter().enumerate() {
         let batch = Batch::new(sequences, trainer.device());
         let out = trainer.train_step(&batch).unwrap();
-        assert_close(&format!("loss of step {step}"), out.loss, losses[step], tolerance("loss"));
-        assert_close(&format!("gradient norm of step {step}"), out.grad_norm, norms[step], tolerance("grad_norm"));
-        assert!((out.lr - rates[step]).abs() < 1e-9, "learning rate of step {step}: {} not {}", out.lr, rates[step]);
+        assert_close(
+            &format!("loss of step {step}"),
+            out.loss,
+            losses[step],
+            tolerance("loss"),
+        );
+        assert_close(
+            &format!("gradient norm of step {step}"),
+            out.grad_norm,
+            norms[step],
+            tolerance("grad_norm"),
+        );
+        assert!(
+            (out.lr - rates[step]).abs() < 1e-9,
+            "learning rate of step {step}: {} not {}",
+            out.lr,
+            rates[step]
+        );
     }
 }
 
@@ -162,8 +202,12 @@ fn gradients_of_every_parameter_equal_pytorchs() {
             self.path.pop();
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Cpu, D>>) {
-            let grad = self.grads.get::<Inner, D>(param.id).expect("every parameter has a gradient");
-            self.found.insert(self.path.join("."), grad.into_data().to_vec().unwrap());
+            let grad = self
+                .grads
+                .get::<Inner, D>(param.id)
+                .expect("every parameter has a gradient");
+            self.found
+                .insert(self.path.join("."), grad.into_data().to_vec().unwrap());
         }
     }
 
@@ -172,26 +216,65 @@ fn gradients_of_every_parameter_equal_pytorchs() {
     let plan = plan(&trajectory, config);
     let device = Default::default();
     let batch = Batch::<Cpu>::new(&batches()[0], &device);
-    let rope = RopeTable::new(&plan.model.rope, plan.model.head_dim, 0, plan.seq_len, &device);
-    let context = Context { rope: &rope, mask: Some(batch.mask.clone()) };
-    let (loss, _) = model.loss(batch.tokens, batch.targets, batch.weights, &context, plan.z_loss_weight);
+    let rope = RopeTable::new(
+        &plan.model.rope,
+        plan.model.head_dim,
+        0,
+        plan.seq_len,
+        &device,
+    );
+    let context = Context {
+        rope: &rope,
+        mask: Some(batch.mask.clone()),
+    };
+    let (loss, _) = model.loss(
+        batch.tokens,
+        batch.targets,
+        batch.weights,
+        &context,
+        plan.z_loss_weight,
+    );
     let grads = GradientsParams::from_grads(loss.backward(), &model);
-    let mut visitor = Grads { grads: &grads, path: Vec::new(), found: BTreeMap::new() };
+    let mut visitor = Grads {
+        grads: &grads,
+        path: Vec::new(),
+        found: BTreeMap::new(),
+    };
     model.visit(&mut visitor);
 
     let want = read_tensors(&bytes("logits.safetensors")).unwrap();
-    assert_eq!(visitor.found.len() + 1, want.len(), "the fixture holds the logits and a gradient for each parameter");
+    assert_eq!(
+        visitor.found.len() + 1,
+        want.len(),
+        "the fixture holds the logits and a gradient for each parameter"
+    );
     for (name, got) in visitor.found {
         let want = want[&format!("grads.{name}")].to_vec::<f32>().unwrap();
-        let norm = want.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        let error = got.iter().zip(&want).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
-        assert!(error <= 1e-5 * norm, "gradient of {name}: relative error {:.1e}", error / norm);
+        let norm = want
+            .iter()
+            .map(|x| f64::from(*x).powi(2))
+            .sum::<f64>()
+            .sqrt();
+        let error = got
+            .iter()
+            .zip(&want)
+            .map(|(a, b)| f64::from(a - b).powi(2))
+            .sum::<f64>()
+            .sqrt();
+        assert!(
+            error <= 1e-5 * norm,
+            "gradient of {name}: relative error {:.1e}",
+            error / norm
+        );
     }
 }
 
 #[test]
 fn logits_equal_transformers_untied_and_tied() {
-    for (folder, batch_file) in [("", "batches.safetensors"), ("tied/", "tied/logits.safetensors")] {
+    for (folder, batch_file) in [
+        ("", "batches.safetensors"),
+        ("tied/", "tied/logits.safetensors"),
+    ] {
         let (model, config) = initial_model::<Inner>(folder);
         let (tokens, shape) = ints(batch_file, "tokens");
         let (segments, _) = ints(batch_file, "segment_ids");
@@ -200,17 +283,33 @@ fn logits_equal_transformers_untied_and_tied() {
         let ids: Vec<i32> = tokens[..batch * time].iter().map(|&id| id as i32).collect();
         let rows: Vec<&[u32]> = segments[..batch * time].chunks(time).collect();
         let rope = RopeTable::<Inner>::new(&config.rope, config.head_dim, 0, time, &device);
-        let context = Context { rope: &rope, mask: Some(attention_mask(&rows, &device)) };
-        let hidden = model.hidden(Tensor::from_data(TensorData::new(ids, [batch, time]), &device), &context);
+        let context = Context {
+            rope: &rope,
+            mask: Some(attention_mask(&rows, &device)),
+        };
+        let hidden = model.hidden(
+            Tensor::from_data(TensorData::new(ids, [batch, time]), &device),
+            &context,
+        );
         let width = config.hidden_size;
-        let logits = hidden.reshape([batch * time, width]).matmul(model.head().transpose());
+        let logits = hidden
+            .reshape([batch * time, width])
+            .matmul(model.head().transpose());
         let got = logits.into_data().to_vec::<f32>().unwrap();
         let file = bytes(&format!("{folder}logits.safetensors"));
         let file = SafeTensors::deserialize(&file).unwrap();
-        let want: Vec<f32> = file.tensor("logits").unwrap().data().chunks_exact(4)
-            .map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let want: Vec<f32> = file
+            .tensor("logits")
+            .unwrap()
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect();
         let scale = want.iter().fold(0f32, |max, x| max.max(x.abs()));
-        let error = got.iter().zip(&want).fold(0f32, |max, (a, b)| max.max((a - b).abs()));
+        let error = got
+            .iter()
+            .zip(&want)
+            .fold(0f32, |max, (a, b)| max.max((a - b).abs()));
         assert_eq!(got.len(), want.len());
         assert!(error <= 1e-5 * scale, "{folder}: error {error} of {scale}");
     }

@@ -15,9 +15,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Let a checkpoint continue an utterance, or speak a text.
 #[derive(Parser)]
-#[command(version, after_help = "Examples:
+#[command(
+    version,
+    after_help = "Examples:
   generate --checkpoint runs/exp/checkpoints/step-320 --prompt hello.wav --out more.wav
-  generate --checkpoint DIR --prompt \"Good morning.\" --temperature 0.8 --top-p 0.95 --out said.wav")]
+  generate --checkpoint DIR --prompt \"Good morning.\" --temperature 0.8 --top-p 0.95 --out said.wav"
+)]
 struct Args {
     /// A checkpoint's directory.
     #[arg(long)]
@@ -61,7 +64,10 @@ fn main() -> ExitCode {
 fn try_main() -> Result<()> {
     let args = Args::parse();
     if !(args.temperature >= 0.0 && args.temperature.is_finite()) {
-        bail!("--temperature is {}, but must be 0 or more", args.temperature);
+        bail!(
+            "--temperature is {}, but must be 0 or more",
+            args.temperature
+        );
     }
     if !(0.0..=1.0).contains(&args.top_p) {
         bail!("--top-p is {}, but must be in [0, 1]", args.top_p);
@@ -78,7 +84,10 @@ fn speak<B: AutodiffBackend>(args: &Args) -> Result<()> {
     let spec = generator.codec().spec().clone();
     let options = Options {
         max_frames: (args.seconds * spec.frame_rate_hz).ceil() as usize,
-        sampling: Sampling { temperature: args.temperature, top_p: args.top_p },
+        sampling: Sampling {
+            temperature: args.temperature,
+            top_p: args.top_p,
+        },
         seed: args.seed,
     };
     let generated = generator.generate(&prompt, &options)?;
@@ -98,7 +107,9 @@ fn read_prompt<B: Backend>(prompt: &str, generator: &Generator<B>) -> Result<Pro
     }
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     if extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str())) {
-        bail!("--prompt {prompt}: there is no such file; give an audio file that exists, or a text");
+        bail!(
+            "--prompt {prompt}: there is no such file; give an audio file that exists, or a text"
+        );
     }
     Ok(Prompt::Text(prompt.into()))
 }
@@ -106,9 +117,15 @@ fn read_prompt<B: Backend>(prompt: &str, generator: &Generator<B>) -> Result<Pro
 fn report(out: &Path, generated: &Generated, frame_rate_hz: f64) {
     let secs = |frames: usize| frames as f64 / frame_rate_hz;
     let new = generated.codes.frames() - generated.prompt_frames;
-    let how = if generated.ended { "the model ended it" } else { "cut at --seconds" };
+    let how = if generated.ended {
+        "the model ended it"
+    } else {
+        "cut at --seconds"
+    };
     println!(
         "{}: {:.2} s of prompt, then {:.2} s generated ({how})",
-        out.display(), secs(generated.prompt_frames), secs(new)
+        out.display(),
+        secs(generated.prompt_frames),
+        secs(new)
     );
 }

@@ -17,11 +17,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Train a model over audio and text tokens.
 #[derive(Parser)]
-#[command(version, after_help = "Examples:
+#[command(
+    version,
+    after_help = "Examples:
   pretrain quickstart --data runs/quickstart/data --out runs/quickstart/run
   pretrain quickstart --data DIR --set optimizer.lr=1e-3 --set steps=1000 --out runs/slow
   pretrain quickstart --data DIR --resume        go on after an interruption
-  pretrain my-experiment.toml --data DIR --dry-run")]
+  pretrain my-experiment.toml --data DIR --dry-run"
+)]
 struct Args {
     /// A built-in experiment, or the path of a TOML file.
     experiment: String,
@@ -62,11 +65,20 @@ fn try_main() -> Result<()> {
     let args = Args::parse();
     let plan = experiments::resolve(&args.experiment, &args.set)?;
     if args.dry_run {
-        print!("{}", toml::to_string(&plan).context("the plan has no TOML form")?);
+        print!(
+            "{}",
+            toml::to_string(&plan).context("the plan has no TOML form")?
+        );
         return Ok(());
     }
-    let out = args.out.unwrap_or_else(|| PathBuf::from("runs").join(&plan.name));
-    let options = RunOptions { data: args.data, out, resume: args.resume };
+    let out = args
+        .out
+        .unwrap_or_else(|| PathBuf::from("runs").join(&plan.name));
+    let options = RunOptions {
+        data: args.data,
+        out,
+        resume: args.resume,
+    };
     let summary = with_backend!(args.backend, run(&plan, &options))?;
     match args.json {
         true => println!("{}", serde_json::to_string_pretty(&json(&summary))?),
@@ -90,20 +102,37 @@ fn json(summary: &RunSummary) -> serde_json::Value {
 fn print_summary(plan: &Plan, summary: &RunSummary) {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header(["validation loss, nats a token", "model", "unigram", "difference"]);
+    table.set_header([
+        "validation loss, nats a token",
+        "model",
+        "unigram",
+        "difference",
+    ]);
     let validation = &summary.validation;
     let unigram = &summary.unigram;
-    let kinds = validation.by_kind.iter().map(|(kind, loss)| (kind, loss, unigram.by_kind.get(kind)));
-    for (kind, loss, baseline) in std::iter::once(("all", validation.loss, Some(unigram.loss))).chain(kinds) {
+    let kinds = validation
+        .by_kind
+        .iter()
+        .map(|(kind, loss)| (kind, loss, unigram.by_kind.get(kind)));
+    for (kind, loss, baseline) in
+        std::iter::once(("all", validation.loss, Some(unigram.loss))).chain(kinds)
+    {
         let number = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.3}"));
         let difference = baseline.map(|baseline| loss - baseline);
-        table.add_row([kind.to_string(), number(Some(loss)), number(baseline), number(difference)]);
+        table.add_row([
+            kind.to_string(),
+            number(Some(loss)),
+            number(baseline),
+            number(difference),
+        ]);
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let vocab_size = (summary.parameters - plan.model.parameters(0)) / (plan.model.parameters(1) - plan.model.parameters(0));
-    let flops = training_flops_per_token(&plan.model, vocab_size as usize, plan.seq_len) * summary.tokens as f64;
+    let vocab_size = (summary.parameters - plan.model.parameters(0))
+        / (plan.model.parameters(1) - plan.model.parameters(0));
+    let flops = training_flops_per_token(&plan.model, vocab_size as usize, plan.seq_len)
+        * summary.tokens as f64;
     println!("{table}");
     println!(
         "{}: {} parameters, {} steps, {} tokens, {flops:.2e} training FLOPs",

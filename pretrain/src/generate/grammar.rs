@@ -59,7 +59,11 @@ impl Allowed {
 impl<'a> Grammar<'a> {
     /// Before the first token of a document whose frames have the first `codebooks` codebooks.
     pub fn new(vocab: &'a VocabLayout, codebooks: usize) -> Self {
-        Self { vocab, codebooks, position: Position::Start }
+        Self {
+            vocab,
+            codebooks,
+            position: Position::Start,
+        }
     }
 
     /// The ids that may come next; none after the end of the document.
@@ -70,7 +74,10 @@ impl<'a> Grammar<'a> {
             Position::Outside => (None, vec![vocab.text_start, vocab.audio_start, vocab.eos]),
             Position::Text { tokens: 0 } => (Some(TokenKind::Text), vec![]),
             Position::Text { .. } => (Some(TokenKind::Text), vec![vocab.text_end]),
-            Position::Audio { frames: 1.., codebook: 0 } => (Some(TokenKind::Audio(0)), vec![vocab.audio_end]),
+            Position::Audio {
+                frames: 1..,
+                codebook: 0,
+            } => (Some(TokenKind::Audio(0)), vec![vocab.audio_end]),
             Position::Audio { codebook, .. } => (Some(TokenKind::Audio(codebook)), vec![]),
             Position::End => (None, vec![]),
         };
@@ -86,15 +93,24 @@ impl<'a> Grammar<'a> {
         self.position = match self.position {
             Position::Start => Position::Outside,
             Position::Outside if id == vocab.text_start => Position::Text { tokens: 0 },
-            Position::Outside if id == vocab.audio_start => Position::Audio { frames: 0, codebook: 0 },
+            Position::Outside if id == vocab.audio_start => Position::Audio {
+                frames: 0,
+                codebook: 0,
+            },
             Position::Outside | Position::End => Position::End,
             Position::Text { .. } if id == vocab.text_end => Position::Outside,
             Position::Text { tokens } => Position::Text { tokens: tokens + 1 },
             Position::Audio { .. } if id == vocab.audio_end => Position::Outside,
             Position::Audio { frames, codebook } if codebook + 1 == self.codebooks => {
-                Position::Audio { frames: frames + 1, codebook: 0 }
+                Position::Audio {
+                    frames: frames + 1,
+                    codebook: 0,
+                }
             }
-            Position::Audio { frames, codebook } => Position::Audio { frames, codebook: codebook + 1 },
+            Position::Audio { frames, codebook } => Position::Audio {
+                frames,
+                codebook: codebook + 1,
+            },
         };
         true
     }
@@ -102,7 +118,10 @@ impl<'a> Grammar<'a> {
     /// Whole frames of the audio block this is in; none outside one or within a frame.
     pub fn whole_frames(&self) -> Option<usize> {
         match self.position {
-            Position::Audio { frames, codebook: 0 } => Some(frames),
+            Position::Audio {
+                frames,
+                codebook: 0,
+            } => Some(frames),
             _ => None,
         }
     }
@@ -120,8 +139,16 @@ mod tests {
 
     fn layout() -> VocabLayout {
         VocabLayout {
-            bos: 0, eos: 1, text_start: 10, text_end: 11, audio_start: 12, audio_end: 13,
-            audio_base: 14, codebooks: 3, codebook_size: 4, vocab_size: 26,
+            bos: 0,
+            eos: 1,
+            text_start: 10,
+            text_end: 11,
+            audio_start: 12,
+            audio_end: 13,
+            audio_base: 14,
+            codebooks: 3,
+            codebook_size: 4,
+            vocab_size: 26,
         }
     }
 

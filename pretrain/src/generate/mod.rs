@@ -73,17 +73,29 @@ impl<B: Backend> Generator<B> {
         let vocab = Vocab::load(dir)?;
         let device = B::Device::default();
         let trained = checkpoint.state.codec.as_ref().ok_or_else(|| {
-            Error::Generate(format!("{} was trained on text alone, so there is no codec to speak with", dir.display()))
+            Error::Generate(format!(
+                "{} was trained on text alone, so there is no codec to speak with",
+                dir.display()
+            ))
         })?;
         let codec = encodec_rs::open(codec.unwrap_or(&trained.name))?;
         if codec.spec().sha256 != trained.sha256 {
             return Err(Error::Generate(format!(
                 "{} was trained with codec {} of SHA-256 {}, but this one's is {}; give the right one with --codec PATH",
-                dir.display(), trained.name, trained.sha256, codec.spec().sha256
+                dir.display(),
+                trained.name,
+                trained.sha256,
+                codec.spec().sha256
             )));
         }
         let model = checkpoint.load_model(vocab.layout().vocab_size as usize, &device)?;
-        Ok(Self { model, checkpoint, vocab, codec, device })
+        Ok(Self {
+            model,
+            checkpoint,
+            vocab,
+            codec,
+            device,
+        })
     }
 
     /// The codec of the model's audio tokens.
@@ -99,7 +111,10 @@ impl<B: Backend> Generator<B> {
         let vocab = self.vocab.layout();
         let (mut tokens, prompt_frames) = self.prompt_tokens(prompt)?;
         let mut grammar = Grammar::new(vocab, self.checkpoint.state.codebooks);
-        assert!(tokens.iter().all(|&id| grammar.accept(id)), "prompts are well-formed");
+        assert!(
+            tokens.iter().all(|&id| grammar.accept(id)),
+            "prompts are well-formed"
+        );
         let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
         let mut cache = self.model.new_cache();
         let mut fed = 0;
@@ -111,7 +126,12 @@ impl<B: Backend> Generator<B> {
             }
             let logits = self.next_logits(&tokens[fed..], fed, &mut cache);
             fed = tokens.len();
-            let id = sample(&logits, &grammar.allowed().ids(vocab), options.sampling, &mut rng);
+            let id = sample(
+                &logits,
+                &grammar.allowed().ids(vocab),
+                options.sampling,
+                &mut rng,
+            );
             grammar.accept(id);
             tokens.push(id);
             if id == vocab.audio_end {
@@ -121,7 +141,12 @@ impl<B: Backend> Generator<B> {
         if !ended {
             tokens.push(vocab.audio_end);
         }
-        Ok(Generated { codes: self.codes(&tokens), tokens, prompt_frames, ended })
+        Ok(Generated {
+            codes: self.codes(&tokens),
+            tokens,
+            prompt_frames,
+            ended,
+        })
     }
 
     /// Tokens up to where the model goes on, and the frames among them.
@@ -134,14 +159,19 @@ impl<B: Backend> Generator<B> {
                 tokens.push(vocab.audio_start);
                 for frame in 0..codes.frames() {
                     let ids = codes.frame(frame).iter().enumerate();
-                    tokens.extend(ids.take(self.checkpoint.state.codebooks).map(|(codebook, &code)| vocab.audio_id(codebook, code)));
+                    tokens.extend(
+                        ids.take(self.checkpoint.state.codebooks)
+                            .map(|(codebook, &code)| vocab.audio_id(codebook, code)),
+                    );
                 }
                 Ok((tokens, codes.frames()))
             }
             Prompt::Text(text) => {
                 let ids = self.vocab.encode_text(text.trim())?;
                 if ids.is_empty() {
-                    return Err(Error::Generate("the prompt is empty; give a text or an audio file".into()));
+                    return Err(Error::Generate(
+                        "the prompt is empty; give a text or an audio file".into(),
+                    ));
                 }
                 tokens.push(vocab.text_start);
                 tokens.extend(ids);
@@ -160,17 +190,28 @@ impl<B: Backend> Generator<B> {
         let mask = (time > 1).then(|| causal_mask(start, time, &self.device));
         let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
         let ids = Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [1, time]), &self.device);
-        let logits = self.model.next_logits(ids, &Context { rope: &rope, mask }, cache);
-        logits.into_data().convert::<f32>().to_vec().expect("converted to f32")
+        let logits = self
+            .model
+            .next_logits(ids, &Context { rope: &rope, mask }, cache);
+        logits
+            .into_data()
+            .convert::<f32>()
+            .to_vec()
+            .expect("converted to f32")
     }
 
     fn codes(&self, tokens: &[u32]) -> Codes {
         let vocab = self.vocab.layout();
         let code = |&id: &u32| match vocab.kind(id) {
-            TokenKind::Audio(_) => Some(((id - vocab.audio_base) as usize % vocab.codebook_size) as u16),
+            TokenKind::Audio(_) => {
+                Some(((id - vocab.audio_base) as usize % vocab.codebook_size) as u16)
+            }
             TokenKind::Text | TokenKind::Marker => None,
         };
-        Codes { codebooks: self.checkpoint.state.codebooks, data: tokens.iter().filter_map(code).collect() }
+        Codes {
+            codebooks: self.checkpoint.state.codebooks,
+            data: tokens.iter().filter_map(code).collect(),
+        }
     }
 }
 
@@ -178,5 +219,8 @@ impl<B: Backend> Generator<B> {
 fn causal_mask<B: Backend>(start: usize, time: usize, device: &B::Device) -> Tensor<B, 4, Bool> {
     let keys = start + time;
     let hidden = (0..time).flat_map(|query| (0..keys).map(move |key| key > start + query));
-    Tensor::from_data(TensorData::new(hidden.collect::<Vec<bool>>(), [1, 1, time, keys]), device)
+    Tensor::from_data(
+        TensorData::new(hidden.collect::<Vec<bool>>(), [1, 1, time, keys]),
+        device,
+    )
 }

@@ -16,7 +16,10 @@ pub struct Sampling {
 /// # Panics
 /// If `ids` is empty.
 pub fn sample(logits: &[f32], ids: &[u32], sampling: Sampling, rng: &mut impl Rng) -> u32 {
-    let mut ranked: Vec<(f64, u32)> = ids.iter().map(|&id| (f64::from(logits[id as usize]), id)).collect();
+    let mut ranked: Vec<(f64, u32)> = ids
+        .iter()
+        .map(|&id| (f64::from(logits[id as usize]), id))
+        .collect();
     // By logit, then by id, so that ties are drawn the same everywhere.
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     let (max, likeliest) = ranked[0];
@@ -59,23 +62,55 @@ mod tests {
     }
 
     fn assert_close(got: [f64; 4], want: [f64; 4]) {
-        assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() < 0.02), "{got:?}, not {want:?}");
+        assert!(
+            got.iter()
+                .zip(want)
+                .all(|(got, want)| (got - want).abs() < 0.02),
+            "{got:?}, not {want:?}"
+        );
     }
 
     #[test]
     fn draws_follow_the_probabilities_of_the_allowed_ids() {
-        assert_close(shares(Sampling { temperature: 1.0, top_p: 1.0 }), [0.125, 0.0, 0.375, 0.5]);
+        assert_close(
+            shares(Sampling {
+                temperature: 1.0,
+                top_p: 1.0,
+            }),
+            [0.125, 0.0, 0.375, 0.5],
+        );
         let squares = 0.01 + 0.09 + 0.16;
         assert_close(
-            shares(Sampling { temperature: 0.5, top_p: 1.0 }),
+            shares(Sampling {
+                temperature: 0.5,
+                top_p: 1.0,
+            }),
             [0.01 / squares, 0.0, 0.09 / squares, 0.16 / squares],
         );
     }
 
     #[test]
     fn the_nucleus_leaves_out_the_tail_and_temperature_0_takes_the_likeliest() {
-        assert_close(shares(Sampling { temperature: 1.0, top_p: 0.8 }), [0.0, 0.0, 3.0 / 7.0, 4.0 / 7.0]);
-        assert_close(shares(Sampling { temperature: 1.0, top_p: 0.0 }), [0.0, 0.0, 0.0, 1.0]);
-        assert_close(shares(Sampling { temperature: 0.0, top_p: 1.0 }), [0.0, 0.0, 0.0, 1.0]);
+        assert_close(
+            shares(Sampling {
+                temperature: 1.0,
+                top_p: 0.8,
+            }),
+            [0.0, 0.0, 3.0 / 7.0, 4.0 / 7.0],
+        );
+        assert_close(
+            shares(Sampling {
+                temperature: 1.0,
+                top_p: 0.0,
+            }),
+            [0.0, 0.0, 0.0, 1.0],
+        );
+        assert_close(
+            shares(Sampling {
+                temperature: 0.0,
+                top_p: 1.0,
+            }),
+            [0.0, 0.0, 0.0, 1.0],
+        );
     }
 }

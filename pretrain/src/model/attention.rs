@@ -5,9 +5,9 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, activation};
 use experiments::ModelConfig;
 
+use super::Context;
 use super::init::Init;
 use super::layers::{Linear, RmsNorm};
-use super::Context;
 
 #[derive(Module, Debug)]
 pub(super) struct Attention<B: Backend> {
@@ -37,7 +37,10 @@ impl<B: Backend> Cache<B> {
     /// Appends, and returns everything seen.
     fn append(&mut self, keys: Tensor<B, 4>, values: Tensor<B, 4>) -> (Tensor<B, 4>, Tensor<B, 4>) {
         let all = match self.keys_values.take() {
-            Some((k, v)) => (Tensor::cat(vec![k, keys], 2), Tensor::cat(vec![v, values], 2)),
+            Some((k, v)) => (
+                Tensor::cat(vec![k, keys], 2),
+                Tensor::cat(vec![v, values], 2),
+            ),
             None => (keys, values),
         };
         self.keys_values = Some(all.clone());
@@ -50,7 +53,8 @@ impl<B: Backend> Attention<B> {
         let (hidden, head_dim) = (config.hidden_size, config.head_dim);
         let query = config.num_attention_heads * head_dim;
         let key_value = config.num_key_value_heads * head_dim;
-        let linear = |part: &str, input, output| init.linear(&format!("{name}.{part}"), input, output);
+        let linear =
+            |part: &str, input, output| init.linear(&format!("{name}.{part}"), input, output);
         Self {
             q_proj: linear("q_proj", hidden, query),
             k_proj: linear("k_proj", hidden, key_value),
@@ -63,7 +67,12 @@ impl<B: Backend> Attention<B> {
     }
 
     /// `[batch, time, hidden]` to the same shape.
-    pub(super) fn forward(&self, x: Tensor<B, 3>, context: &Context<B>, cache: Option<&mut Cache<B>>) -> Tensor<B, 3> {
+    pub(super) fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        context: &Context<B>,
+        cache: Option<&mut Cache<B>>,
+    ) -> Tensor<B, 3> {
         let [batch, time, _] = x.dims();
         let q = self.heads(self.q_proj.forward(x.clone()));
         let k = self.heads(self.k_proj.forward(x.clone()));
@@ -87,7 +96,8 @@ impl<B: Backend> Attention<B> {
         };
         let out = activation::softmax(scores, 3).matmul(v).swap_dims(1, 2);
         let [_, _, heads, head_dim] = out.dims();
-        self.o_proj.forward(out.reshape([batch, time, heads * head_dim]))
+        self.o_proj
+            .forward(out.reshape([batch, time, heads * head_dim]))
     }
 
     /// `[batch, time, heads · head_dim]` to `[batch, time, heads, head_dim]`.

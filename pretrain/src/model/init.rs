@@ -28,21 +28,36 @@ impl<B: Backend> Init<'_, B> {
     pub fn linear(&self, name: &str, input: usize, output: usize) -> Linear<B> {
         let deviation = (input as f32).powf(-0.5);
         let values = normals(self.seed, name, output * input, TRUNCATION);
-        Linear { weight: self.param(values, deviation, [output, input]) }
+        Linear {
+            weight: self.param(values, deviation, [output, input]),
+        }
     }
 
     pub fn embedding(&self, name: &str, rows: usize, width: usize, deviation: f64) -> Embedding<B> {
         let values = normals(self.seed, name, rows * width, f32::INFINITY);
-        Embedding { weight: self.param(values, deviation as f32, [rows, width]) }
+        Embedding {
+            weight: self.param(values, deviation as f32, [rows, width]),
+        }
     }
 
     pub fn norm(&self, channels: usize, epsilon: f64) -> RmsNorm<B> {
-        RmsNorm { weight: Param::from_tensor(Tensor::ones([channels], self.device)), epsilon }
+        RmsNorm {
+            weight: Param::from_tensor(Tensor::ones([channels], self.device)),
+            epsilon,
+        }
     }
 
-    fn param(&self, mut values: Vec<f32>, deviation: f32, shape: [usize; 2]) -> Param<Tensor<B, 2>> {
+    fn param(
+        &self,
+        mut values: Vec<f32>,
+        deviation: f32,
+        shape: [usize; 2],
+    ) -> Param<Tensor<B, 2>> {
         values.iter_mut().for_each(|x| *x *= deviation);
-        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), self.device))
+        Param::from_tensor(Tensor::from_data(
+            TensorData::new(values, shape),
+            self.device,
+        ))
     }
 }
 
@@ -50,18 +65,21 @@ impl<B: Backend> Init<'_, B> {
 fn normals(seed: u64, name: &str, count: usize, truncation: f32) -> Vec<f32> {
     let digest: [u8; 32] = Sha256::digest(format!("{seed} {name}").as_bytes()).into();
     let mut values = vec![0f32; count];
-    values.par_chunks_mut(STREAM).enumerate().for_each(|(stream, values)| {
-        let mut rng = ChaCha8Rng::from_seed(digest);
-        rng.set_stream(stream as u64);
-        for value in values {
-            *value = loop {
-                let normal = standard_normal(&mut rng);
-                if normal.abs() <= truncation {
-                    break normal;
-                }
-            };
-        }
-    });
+    values
+        .par_chunks_mut(STREAM)
+        .enumerate()
+        .for_each(|(stream, values)| {
+            let mut rng = ChaCha8Rng::from_seed(digest);
+            rng.set_stream(stream as u64);
+            for value in values {
+                *value = loop {
+                    let normal = standard_normal(&mut rng);
+                    if normal.abs() <= truncation {
+                        break normal;
+                    }
+                };
+            }
+        });
     values
 }
 
@@ -81,7 +99,10 @@ mod tests {
         let n = draws.len() as f64;
         let mean = draws.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
         let variance = draws.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n;
-        assert!(mean.abs() < 0.01 && (variance - 1.0).abs() < 0.02, "mean {mean}, variance {variance}");
+        assert!(
+            mean.abs() < 0.01 && (variance - 1.0).abs() < 0.02,
+            "mean {mean}, variance {variance}"
+        );
         assert!(draws.iter().any(|x| x.abs() > 3.0));
         assert!(normals(1, "a", 200_000, 3.0).iter().all(|x| x.abs() <= 3.0));
         assert_ne!(normals(1, "b", 8, 3.0), normals(1, "a", 8, 3.0));

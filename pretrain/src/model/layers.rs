@@ -18,7 +18,9 @@ impl<B: Backend> Linear<B> {
         let weight = self.weight.val();
         let [output, _] = weight.dims();
         // One matrix product over all rows; the transposition is a view.
-        x.reshape([batch * time, input]).matmul(weight.transpose()).reshape([batch, time, output])
+        x.reshape([batch * time, input])
+            .matmul(weight.transpose())
+            .reshape([batch, time, output])
     }
 }
 

@@ -7,7 +7,10 @@ use burn::tensor::{Bool, Tensor, TensorData};
 /// (last dimension) is hidden from position `i`, that is, after it or of another document.
 ///
 /// `segment_ids`: `[batch][time]`, the document each token belongs to.
-pub fn attention_mask<B: Backend>(segment_ids: &[&[u32]], device: &B::Device) -> Tensor<B, 4, Bool> {
+pub fn attention_mask<B: Backend>(
+    segment_ids: &[&[u32]],
+    device: &B::Device,
+) -> Tensor<B, 4, Bool> {
     let batch = segment_ids.len();
     let time = segment_ids.first().map_or(0, |row| row.len());
     let mut hidden = Vec::with_capacity(batch * time * time);

@@ -18,7 +18,8 @@ pub(super) struct Mlp<B: Backend> {
 impl<B: Backend> Mlp<B> {
     pub(super) fn new(config: &ModelConfig, name: &str, init: &Init<B>) -> Self {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let linear = |part: &str, input, output| init.linear(&format!("{name}.{part}"), input, output);
+        let linear =
+            |part: &str, input, output| init.linear(&format!("{name}.{part}"), input, output);
         Self {
             gate_proj: linear("gate_proj", hidden, inner),
             up_proj: linear("up_proj", hidden, inner),

@@ -83,12 +83,20 @@ impl<B: Backend> Qwen3<B> {
             }
         });
         let model = Decoder {
-            embed_tokens: init.embedding("model.embed_tokens", vocab_size, hidden, config.initializer_range),
+            embed_tokens: init.embedding(
+                "model.embed_tokens",
+                vocab_size,
+                hidden,
+                config.initializer_range,
+            ),
             layers: layers.collect(),
             norm: init.norm(hidden, config.rms_norm_eps),
         };
         let untied = !config.tie_word_embeddings;
-        Self { model, lm_head: untied.then(|| init.linear("lm_head", hidden, vocab_size)) }
+        Self {
+            model,
+            lm_head: untied.then(|| init.linear("lm_head", hidden, vocab_size)),
+        }
     }
 
     /// The output head `[vocab, hidden]`.
@@ -106,7 +114,12 @@ impl<B: Backend> Qwen3<B> {
 
     /// Logits of the last position `[batch, vocab]`; the keys and values of `tokens` are appended to
     /// `cache`, and `context` is that of the new positions.
-    pub fn next_logits(&self, tokens: Tensor<B, 2, Int>, context: &Context<B>, cache: &mut [Cache<B>]) -> Tensor<B, 2> {
+    pub fn next_logits(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        context: &Context<B>,
+        cache: &mut [Cache<B>],
+    ) -> Tensor<B, 2> {
         let hidden = self.run(tokens, context, Some(cache));
         let [_, time, _] = hidden.dims();
         let last = hidden.narrow(1, time - 1, 1).squeeze_dim::<2>(1); // [batch, hidden]
@@ -118,11 +131,19 @@ impl<B: Backend> Qwen3<B> {
         self.model.layers.iter().map(|_| Cache::default()).collect()
     }
 
-    fn run(&self, tokens: Tensor<B, 2, Int>, context: &Context<B>, mut cache: Option<&mut [Cache<B>]>) -> Tensor<B, 3> {
+    fn run(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        context: &Context<B>,
+        mut cache: Option<&mut [Cache<B>]>,
+    ) -> Tensor<B, 3> {
         let mut x = self.model.embed_tokens.forward(tokens);
         for (index, layer) in self.model.layers.iter().enumerate() {
             let cache = cache.as_deref_mut().map(|cache| &mut cache[index]);
-            x = x.clone() + layer.self_attn.forward(layer.input_layernorm.forward(x), context, cache);
+            x = x.clone()
+                + layer
+                    .self_attn
+                    .forward(layer.input_layernorm.forward(x), context, cache);
             x = x.clone() + layer.mlp.forward(layer.post_attention_layernorm.forward(x));
         }
         self.model.norm.forward(x)

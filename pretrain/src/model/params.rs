@@ -71,15 +71,24 @@ pub fn named_params<B: Backend, M: Module<B>>(module: &M) -> Vec<NamedTensor> {
 ///
 /// # Errors
 /// A parameter without a tensor, a tensor of another shape, or a tensor without a parameter.
-pub fn load_params<B: Backend, M: Module<B>>(module: M, tensors: BTreeMap<String, TensorData>) -> Result<M, ParamsError> {
-    let mut load = Load { path: Path::default(), tensors, error: None };
+pub fn load_params<B: Backend, M: Module<B>>(
+    module: M,
+    tensors: BTreeMap<String, TensorData>,
+) -> Result<M, ParamsError> {
+    let mut load = Load {
+        path: Path::default(),
+        tensors,
+        error: None,
+    };
     let module = module.map(&mut load);
     if let Some(error) = load.error {
         return Err(error);
     }
     match load.tensors.is_empty() {
         true => Ok(module),
-        false => Err(ParamsError::Unknown { names: load.tensors.into_keys().collect() }),
+        false => Err(ParamsError::Unknown {
+            names: load.tensors.into_keys().collect(),
+        }),
     }
 }
 
@@ -100,7 +109,10 @@ impl<B: Backend> ModuleVisitor<B> for Collect {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let data = param.val().into_data().convert_dtype(DType::F32);
-        self.tensors.push(NamedTensor { name: self.path.name(), data });
+        self.tensors.push(NamedTensor {
+            name: self.path.name(),
+            data,
+        });
     }
 }
 
@@ -113,11 +125,17 @@ struct Load {
 impl Load {
     fn take(&mut self, expected: &[usize]) -> Result<TensorData, ParamsError> {
         let name = self.path.name();
-        let Some(data) = self.tensors.remove(&name) else { return Err(ParamsError::Missing { name }) };
+        let Some(data) = self.tensors.remove(&name) else {
+            return Err(ParamsError::Missing { name });
+        };
         let found = data.shape.to_vec();
         match found == expected {
             true => Ok(data),
-            false => Err(ParamsError::Shape { name, found, expected: expected.to_vec() }),
+            false => Err(ParamsError::Shape {
+                name,
+                found,
+                expected: expected.to_vec(),
+            }),
         }
     }
 }
@@ -134,7 +152,9 @@ impl<B: Backend> ModuleMapper<B> for Load {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let (id, value, mapper) = param.consume();
         let value = match self.take(&value.dims()) {
-            Ok(data) => Tensor::from_data(data, &value.device()).set_require_grad(value.is_require_grad()),
+            Ok(data) => {
+                Tensor::from_data(data, &value.device()).set_require_grad(value.is_require_grad())
+            }
             Err(error) => {
                 self.error.get_or_insert(error);
                 value

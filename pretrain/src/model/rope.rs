@@ -16,13 +16,25 @@ pub struct RopeTable<B: Backend> {
 
 impl<B: Backend> RopeTable<B> {
     /// Tables of positions `start .. start + time`, computed in f64.
-    pub fn new(config: &RopeConfig, head_dim: usize, start: usize, time: usize, device: &B::Device) -> Self {
+    pub fn new(
+        config: &RopeConfig,
+        head_dim: usize,
+        start: usize,
+        time: usize,
+        device: &B::Device,
+    ) -> Self {
         let frequencies = frequencies(config, head_dim);
-        let angles = (start..start + time).flat_map(|position| frequencies.iter().map(move |f| position as f64 * f));
-        let (sin, cos): (Vec<f32>, Vec<f32>) = angles.map(|angle| (angle.sin() as f32, angle.cos() as f32)).unzip();
+        let angles = (start..start + time)
+            .flat_map(|position| frequencies.iter().map(move |f| position as f64 * f));
+        let (sin, cos): (Vec<f32>, Vec<f32>) = angles
+            .map(|angle| (angle.sin() as f32, angle.cos() as f32))
+            .unzip();
         let shape = [1, 1, time, head_dim / 2];
         let tensor = |values| Tensor::from_data(TensorData::new(values, shape), device);
-        Self { cos: tensor(cos), sin: tensor(sin) }
+        Self {
+            cos: tensor(cos),
+            sin: tensor(sin),
+        }
     }
 
     /// Rotates the pairs (c, c + head_dim / 2), as transformers does: `[batch, heads, time, head_dim]`.
@@ -37,8 +49,11 @@ impl<B: Backend> RopeTable<B> {
 
 /// Radians a position, for each of the `head_dim / 2` pairs.
 fn frequencies(config: &RopeConfig, head_dim: usize) -> Vec<f64> {
-    let plain = (0..head_dim / 2).map(|pair| config.theta.powf(-2.0 * pair as f64 / head_dim as f64));
-    let Some(scaling) = &config.scaling else { return plain.collect() };
+    let plain =
+        (0..head_dim / 2).map(|pair| config.theta.powf(-2.0 * pair as f64 / head_dim as f64));
+    let Some(scaling) = &config.scaling else {
+        return plain.collect();
+    };
     let original = scaling.original_max_position_embeddings as f64;
     let (low, high) = (scaling.low_freq_factor, scaling.high_freq_factor);
     let scale = |frequency: f64| {
@@ -57,7 +72,13 @@ mod tests {
     #[test]
     fn llama3_scaling_keeps_short_and_stretches_long_wavelengths() {
         let scaled = frequencies(&RopeConfig::default(), 64);
-        let plain = frequencies(&RopeConfig { scaling: None, ..Default::default() }, 64);
+        let plain = frequencies(
+            &RopeConfig {
+                scaling: None,
+                ..Default::default()
+            },
+            64,
+        );
         assert_eq!(scaled[0], plain[0]);
         assert_eq!(scaled[31], plain[31] / 8.0);
         assert!(scaled.windows(2).all(|pair| pair[0] > pair[1]));

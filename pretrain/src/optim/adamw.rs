@@ -36,15 +36,31 @@ struct Moments<B: AutodiffBackend> {
 impl<B: AutodiffBackend> AdamW<B> {
     /// An optimizer that has seen no gradient.
     pub fn new(config: OptimizerConfig) -> Self {
-        Self { config, updates: 0, moments: BTreeMap::new() }
+        Self {
+            config,
+            updates: 0,
+            moments: BTreeMap::new(),
+        }
     }
 
     /// One update with learning rate `lr` of every parameter that has a gradient, each gradient
     /// scaled by `grad_scale` first.
-    pub fn step<M: Module<B>>(&mut self, module: M, grads: &mut GradientsParams, lr: f64, grad_scale: f64) -> M {
+    pub fn step<M: Module<B>>(
+        &mut self,
+        module: M,
+        grads: &mut GradientsParams,
+        lr: f64,
+        grad_scale: f64,
+    ) -> M {
         self.updates += 1;
         let path = Path::default();
-        module.map(&mut Update { optimizer: self, grads, lr, grad_scale, path })
+        module.map(&mut Update {
+            optimizer: self,
+            grads,
+            lr,
+            grad_scale,
+            path,
+        })
     }
 
     /// The moments of every parameter: `exp_avg.NAME` and `exp_avg_sq.NAME`, flattened.
@@ -54,7 +70,10 @@ impl<B: AutodiffBackend> AdamW<B> {
             data: tensor.clone().into_data().convert_dtype(DType::F32),
         };
         let both = |(name, moments): (&String, &Moments<B>)| {
-            [named("exp_avg", name, &moments.mean), named("exp_avg_sq", name, &moments.square)]
+            [
+                named("exp_avg", name, &moments.mean),
+                named("exp_avg_sq", name, &moments.square),
+            ]
         };
         self.moments.iter().flat_map(both).collect()
     }
@@ -63,23 +82,56 @@ impl<B: AutodiffBackend> AdamW<B> {
     ///
     /// # Errors
     /// A moment without its pair, or a name that is neither.
-    pub fn load(&mut self, updates: u64, mut state: BTreeMap<String, TensorData>, device: &B::Device) -> Result<(), MomentsError> {
+    pub fn load(
+        &mut self,
+        updates: u64,
+        mut state: BTreeMap<String, TensorData>,
+        device: &B::Device,
+    ) -> Result<(), MomentsError> {
         self.updates = updates;
         self.moments.clear();
         while let Some((key, mean)) = state.pop_first() {
-            let fail = |reason: &str| MomentsError { name: key.clone(), reason: reason.into() };
-            let name = key.strip_prefix("exp_avg.").ok_or_else(|| fail("is not the first moment of a parameter"))?;
-            let square = state.remove(&format!("exp_avg_sq.{name}")).ok_or_else(|| fail("has no exp_avg_sq beside it"))?;
+            let fail = |reason: &str| MomentsError {
+                name: key.clone(),
+                reason: reason.into(),
+            };
+            let name = key
+                .strip_prefix("exp_avg.")
+                .ok_or_else(|| fail("is not the first moment of a parameter"))?;
+            let square = state
+                .remove(&format!("exp_avg_sq.{name}"))
+                .ok_or_else(|| fail("has no exp_avg_sq beside it"))?;
             let tensor = |data| Tensor::from_data(data, device);
-            self.moments.insert(name.to_string(), Moments { mean: tensor(mean), square: tensor(square) });
+            self.moments.insert(
+                name.to_string(),
+                Moments {
+                    mean: tensor(mean),
+                    square: tensor(square),
+                },
+            );
         }
         Ok(())
     }
 
     /// The new value of a flattened parameter.
-    fn update(&mut self, name: String, value: Tensor<B::InnerBackend, 1>, grad: Tensor<B::InnerBackend, 1>, lr: f64) -> Tensor<B::InnerBackend, 1> {
-        let OptimizerConfig { beta1, beta2, epsilon, .. } = self.config;
-        let decay = if is_decayed(&name) { self.config.weight_decay } else { 0.0 };
+    fn update(
+        &mut self,
+        name: String,
+        value: Tensor<B::InnerBackend, 1>,
+        grad: Tensor<B::InnerBackend, 1>,
+        lr: f64,
+    ) -> Tensor<B::InnerBackend, 1> {
+        let OptimizerConfig {
+            beta1,
+            beta2,
+            epsilon,
+            ..
+        } = self.config;
+        let decay = if is_decayed(&name) {
+            self.config.weight_decay
+        } else {
+            0.0
+        };
         let (mean, square) = match self.moments.remove(&name) {
             Some(moments) => (
                 moments.mean * beta1 + grad.clone() * (1.0 - beta1),
@@ -129,7 +181,9 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_, B> {
         let shape = value.shape();
         let flat = |tensor: Tensor<B::InnerBackend, D>| tensor.flatten::<1>(0, D - 1);
         let grad = flat(grad) * self.grad_scale;
-        let value = self.optimizer.update(self.path.name(), flat(value), grad, self.lr);
+        let value = self
+            .optimizer
+            .update(self.path.name(), flat(value), grad, self.lr);
         let value = Tensor::from_inner(value.reshape(shape)).require_grad();
         Param::from_mapped_value(id, value, mapper)
     }

@@ -14,8 +14,14 @@ use burn::tensor::backend::AutodiffBackend;
 /// Global norm of the gradients of a module's parameters: √Σ‖g‖².
 ///
 /// The squares are summed on the device and read once.
-pub fn global_norm<B: AutodiffBackend, M: burn::module::Module<B>>(module: &M, grads: &GradientsParams) -> f64 {
-    let mut squares = Squares::<B> { grads, sums: Vec::new() };
+pub fn global_norm<B: AutodiffBackend, M: burn::module::Module<B>>(
+    module: &M,
+    grads: &GradientsParams,
+) -> f64 {
+    let mut squares = Squares::<B> {
+        grads,
+        sums: Vec::new(),
+    };
     module.visit(&mut squares);
     if squares.sums.is_empty() {
         return 0.0;

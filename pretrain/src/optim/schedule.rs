@@ -26,15 +26,26 @@ mod tests {
 
     #[test]
     fn warms_up_stays_and_decays() {
-        let config = ScheduleConfig { warmup: 0.1, decay: 0.2, min_lr_ratio: 0.1 };
+        let config = ScheduleConfig {
+            warmup: 0.1,
+            decay: 0.2,
+            min_lr_ratio: 0.1,
+        };
         let lr = |step| learning_rate(&config, 2.0, 100, step);
-        assert_eq!([lr(0), lr(5), lr(10), lr(79), lr(80)], [0.0, 1.0, 2.0, 2.0, 2.0]);
+        assert_eq!(
+            [lr(0), lr(5), lr(10), lr(79), lr(80)],
+            [0.0, 1.0, 2.0, 2.0, 2.0]
+        );
         assert!((lr(90) - 1.1).abs() < 1e-12 && (lr(100) - 0.2).abs() < 1e-12);
     }
 
     #[test]
     fn without_warmup_the_first_step_has_the_peak_rate() {
-        let config = ScheduleConfig { warmup: 0.0, decay: 0.0, min_lr_ratio: 0.0 };
+        let config = ScheduleConfig {
+            warmup: 0.0,
+            decay: 0.0,
+            min_lr_ratio: 0.0,
+        };
         assert_eq!(learning_rate(&config, 2.0, 10, 0), 2.0);
         assert_eq!(learning_rate(&config, 2.0, 10, 9), 2.0);
     }

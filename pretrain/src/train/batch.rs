@@ -27,10 +27,20 @@ impl<B: Backend> Batch<B> {
     pub fn new(sequences: &[Sequence], device: &B::Device) -> Self {
         let (batch, time) = (sequences.len(), sequences[0].tokens.len());
         let ints = |ids: Vec<i32>| Tensor::from_data(TensorData::new(ids, [batch, time]), device);
-        let tokens = sequences.iter().flat_map(|s| s.tokens.iter().map(|&id| id as i32)).collect();
+        let tokens = sequences
+            .iter()
+            .flat_map(|s| s.tokens.iter().map(|&id| id as i32))
+            .collect();
         let scored: Vec<(u32, f32)> = sequences.iter().flat_map(scored).collect();
-        let total = scored.iter().map(|(_, weight)| f64::from(*weight)).sum::<f64>().max(f64::MIN_POSITIVE);
-        let weights: Vec<f32> = scored.iter().map(|(_, weight)| (f64::from(*weight) / total) as f32).collect();
+        let total = scored
+            .iter()
+            .map(|(_, weight)| f64::from(*weight))
+            .sum::<f64>()
+            .max(f64::MIN_POSITIVE);
+        let weights: Vec<f32> = scored
+            .iter()
+            .map(|(_, weight)| (f64::from(*weight) / total) as f32)
+            .collect();
         let segments: Vec<&[u32]> = sequences.iter().map(|s| s.segment_ids.as_slice()).collect();
         Self {
             tokens: ints(tokens),
@@ -51,7 +61,11 @@ impl<B: Backend> Batch<B> {
 
 /// Target and weight of each position of a sequence.
 pub(super) fn scored(sequence: &Sequence) -> impl Iterator<Item = (u32, f32)> + '_ {
-    let next = sequence.tokens.iter().skip(1).chain(std::iter::once(&sequence.tokens[0]));
+    let next = sequence
+        .tokens
+        .iter()
+        .skip(1)
+        .chain(std::iter::once(&sequence.tokens[0]));
     next.copied().zip(sequence.loss_weights.iter().copied())
 }
 
@@ -65,7 +79,10 @@ pub struct Losses<'a> {
 impl<'a> Losses<'a> {
     /// No losses yet.
     pub fn new(vocab: &'a VocabLayout) -> Self {
-        let sums = TokenKind::all(vocab.codebooks).into_iter().map(|kind| (kind, 0.0, 0.0)).collect();
+        let sums = TokenKind::all(vocab.codebooks)
+            .into_iter()
+            .map(|kind| (kind, 0.0, 0.0))
+            .collect();
         Self { vocab, sums }
     }
 
@@ -83,13 +100,20 @@ impl<'a> Losses<'a> {
 
     /// Mean over all tokens, in nats; NaN without tokens.
     pub fn mean(&self) -> f64 {
-        let (weight, loss) = self.sums.iter().fold((0.0, 0.0), |(w, l), (_, weight, loss)| (w + weight, l + loss));
+        let (weight, loss) = self
+            .sums
+            .iter()
+            .fold((0.0, 0.0), |(w, l), (_, weight, loss)| {
+                (w + weight, l + loss)
+            });
         loss / weight
     }
 
     /// Means of the kinds that occurred, in nats.
     pub fn by_kind(&self) -> ByKind {
         let present = self.sums.iter().filter(|(_, weight, _)| *weight > 0.0);
-        present.map(|(kind, weight, loss)| (kind.to_string(), loss / weight)).collect()
+        present
+            .map(|(kind, weight, loss)| (kind.to_string(), loss / weight))
+            .collect()
     }
 }

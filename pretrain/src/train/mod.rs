@@ -82,17 +82,29 @@ where
     dir.rewind(checkpoint.map(|checkpoint| checkpoint.state.step))?;
     let validation = loader.validation()?;
     if validation.is_empty() {
-        let fraction = Mixture::named(&plan.mix)?.validation_fraction;
+        let fraction = Mixture::open(&plan.mix)?.validation_fraction;
         return Err(Error::NoValidation { fraction });
     }
     let progress = Progress::new(plan.steps, trainer.step());
-    let mut run = Run { plan, loader: &loader, validation, dir, trainer, progress, since: Instant::now() };
+    let mut run = Run {
+        plan,
+        loader: &loader,
+        validation,
+        dir,
+        trainer,
+        progress,
+        since: Instant::now(),
+    };
     run.run()
 }
 
 fn open_loader(plan: &Plan, data: &Path) -> Result<Loader> {
-    let options = LoaderOptions { seq_len: plan.seq_len, seed: plan.seed, window_row_groups: WINDOW_ROW_GROUPS };
-    Ok(Loader::open(&Mixture::named(&plan.mix)?, data, &options)?)
+    let options = LoaderOptions {
+        seq_len: plan.seq_len,
+        seed: plan.seed,
+        window_row_groups: WINDOW_ROW_GROUPS,
+    };
+    Ok(Loader::open(&Mixture::open(&plan.mix)?, data, &options)?)
 }
 
 /// A run in progress.
@@ -152,15 +164,20 @@ where
         }
         let vocab = self.loader.vocab().layout();
         let unigram = unigram::unigram(self.loader, &self.validation, self.plan.seq_len, vocab)?;
-        let components = self.loader.summary().components.into_iter().map(|component| ComponentRecord {
-            source: component.source,
-            view: component.view.to_string(),
-            documents: component.train_documents,
-            tokens: component.train_tokens,
-            sequences: component.sequences_per_epoch,
-            validation_documents: component.validation_documents,
-            validation_tokens: component.validation_tokens,
-        });
+        let components = self
+            .loader
+            .summary()
+            .components
+            .into_iter()
+            .map(|component| ComponentRecord {
+                source: component.source,
+                view: component.view.to_string(),
+                documents: component.train_documents,
+                tokens: component.train_tokens,
+                sequences: component.sequences_per_epoch,
+                validation_documents: component.validation_documents,
+                validation_tokens: component.validation_tokens,
+            });
         self.dir.record(&Record::Run(RunRecord {
             name: self.plan.name.clone(),
             parameters: self.parameters(),
@@ -175,7 +192,9 @@ where
     }
 
     fn parameters(&self) -> u64 {
-        self.plan.model.parameters(self.loader.vocab().layout().vocab_size as usize)
+        self.plan
+            .model
+            .parameters(self.loader.vocab().layout().vocab_size as usize)
     }
 
     fn tokens(&self) -> u64 {
@@ -186,7 +205,10 @@ where
         let batch_size = self.plan.batch_size as u64;
         let first = self.trainer.step() * batch_size;
         let sequences = (first..first + batch_size).map(|index| self.loader.sequence(index));
-        let batch = Batch::new(&sequences.collect::<mixes::Result<Vec<_>>>()?, self.trainer.device());
+        let batch = Batch::new(
+            &sequences.collect::<mixes::Result<Vec<_>>>()?,
+            self.trainer.device(),
+        );
         let out = self.trainer.train_step(&batch)?;
         let mut losses = Losses::new(self.loader.vocab().layout());
         batch.score(&out.nll, &mut losses);

@@ -21,14 +21,21 @@ impl Progress {
     /// A view of a run of `steps` steps of which `done` are finished.
     pub fn new(steps: u64, done: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} steps  {msg}  ETA {eta}")
-                .expect("the template is valid");
-            ProgressBar::new(steps).with_style(style).with_position(done)
+            let style =
+                ProgressStyle::with_template("{bar:24} {pos}/{len} steps  {msg}  ETA {eta}")
+                    .expect("the template is valid");
+            ProgressBar::new(steps)
+                .with_style(style)
+                .with_position(done)
         });
         if let Some(bar) = &bar {
             bar.reset_eta();
         }
-        Self { steps, bar, last_line: None }
+        Self {
+            steps,
+            bar,
+            last_line: None,
+        }
     }
 
     /// After a training step.
@@ -42,7 +49,10 @@ impl Progress {
                 bar.set_message(message);
                 bar.set_position(record.step);
             }
-            None if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) => {
+            None if self
+                .last_line
+                .is_none_or(|last| last.elapsed() >= LINE_EVERY) =>
+            {
                 eprintln!("step {}/{}  {message}", record.step, self.steps);
                 self.last_line = Some(Instant::now());
             }
@@ -52,8 +62,18 @@ impl Progress {
 
     /// After a validation.
     pub fn validation(&self, record: &ValidationRecord) {
-        let kinds: Vec<String> = record.by_kind.iter().map(|(kind, loss)| format!("{kind} {loss:.2}")).collect();
-        let line = format!("step {}/{}  validation {:.3}  ({})", record.step, self.steps, record.loss, kinds.join(", "));
+        let kinds: Vec<String> = record
+            .by_kind
+            .iter()
+            .map(|(kind, loss)| format!("{kind} {loss:.2}"))
+            .collect();
+        let line = format!(
+            "step {}/{}  validation {:.3}  ({})",
+            record.step,
+            self.steps,
+            record.loss,
+            kinds.join(", ")
+        );
         match &self.bar {
             Some(bar) => bar.println(line),
             None => eprintln!("{line}"),

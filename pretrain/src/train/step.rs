@@ -56,15 +56,33 @@ where
         let device = B::Device::default();
         let model = checkpoint.load_model(vocab_size, &device)?;
         let optimizer = checkpoint.load_optimizer(&device)?;
-        Ok(Self::with(&checkpoint.state.plan, checkpoint.state.step, model, optimizer, device))
+        Ok(Self::with(
+            &checkpoint.state.plan,
+            checkpoint.state.step,
+            model,
+            optimizer,
+            device,
+        ))
     }
 
     /// A trainer at step 0 with given weights.
     pub fn with_model(plan: &Plan, model: Qwen3<B>) -> Self {
-        Self::with(plan, 0, model, AdamW::new(plan.optimizer.clone()), B::Device::default())
+        Self::with(
+            plan,
+            0,
+            model,
+            AdamW::new(plan.optimizer.clone()),
+            B::Device::default(),
+        )
     }
 
-    fn with(plan: &Plan, step: u64, model: Qwen3<B>, optimizer: AdamW<B>, device: B::Device) -> Self {
+    fn with(
+        plan: &Plan,
+        step: u64,
+        model: Qwen3<B>,
+        optimizer: AdamW<B>,
+        device: B::Device,
+    ) -> Self {
         let (config, time) = (&plan.model, plan.seq_len);
         Self {
             rope: RopeTable::new(&config.rope, config.head_dim, 0, time, &device),
@@ -109,7 +127,10 @@ where
     pub fn train_step(&mut self, batch: &Batch<B>) -> Result<StepOutput> {
         let plan = &self.plan;
         let model = self.model.take().expect("present between steps");
-        let context = Context { rope: &self.rope, mask: Some(batch.mask.clone()) };
+        let context = Context {
+            rope: &self.rope,
+            mask: Some(batch.mask.clone()),
+        };
         let (loss, nll) = model.loss(
             batch.tokens.clone(),
             batch.targets.clone(),
@@ -121,7 +142,10 @@ where
         let loss = to_vec(loss)[0];
         if !loss.is_finite() {
             self.model = Some(model);
-            return Err(Error::Diverged { step: self.step + 1, loss: loss.into() });
+            return Err(Error::Diverged {
+                step: self.step + 1,
+                loss: loss.into(),
+            });
         }
         let grad_norm = global_norm(&model, &grads);
         let scale = clip_scale(grad_norm, plan.optimizer.max_grad_norm);
@@ -129,17 +153,39 @@ where
         // Moved, not copied: the update replaces the parameters' buffers.
         self.model = Some(self.optimizer.step(model, &mut grads, lr, scale));
         self.step += 1;
-        Ok(StepOutput { loss: loss.into(), nll: to_vec(nll), grad_norm, lr })
+        Ok(StepOutput {
+            loss: loss.into(),
+            nll: to_vec(nll),
+            grad_norm,
+            lr,
+        })
     }
 
     /// Negative log-likelihood of each position's target, in nats.
-    pub fn evaluate(&self, model: &Qwen3<B::InnerBackend>, batch: &Batch<B::InnerBackend>) -> Vec<f32> {
-        let context = Context { rope: &self.inference_rope, mask: Some(batch.mask.clone()) };
-        let (_, nll) = model.loss(batch.tokens.clone(), batch.targets.clone(), batch.weights.clone(), &context, 0.0);
+    pub fn evaluate(
+        &self,
+        model: &Qwen3<B::InnerBackend>,
+        batch: &Batch<B::InnerBackend>,
+    ) -> Vec<f32> {
+        let context = Context {
+            rope: &self.inference_rope,
+            mask: Some(batch.mask.clone()),
+        };
+        let (_, nll) = model.loss(
+            batch.tokens.clone(),
+            batch.targets.clone(),
+            batch.weights.clone(),
+            &context,
+            0.0,
+        );
         to_vec(nll)
     }
 }
 
 fn to_vec<B: Backend>(tensor: Tensor<B, 1>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().to_vec().expect("converted to f32")
+    tensor
+        .into_data()
+        .convert::<f32>()
+        .to_vec()
+        .expect("converted to f32")
 }

@@ -13,8 +13,16 @@ const MAX_TOKENS: u64 = 1 << 24;
 ///
 /// # Errors
 /// Those of reading the shards.
-pub fn unigram(loader: &Loader, validation: &[Sequence], seq_len: usize, vocab: &VocabLayout) -> mixes::Result<Unigram> {
-    let sequences = loader.summary().sequences_per_epoch.min(MAX_TOKENS / seq_len as u64 + 1);
+pub fn unigram(
+    loader: &Loader,
+    validation: &[Sequence],
+    seq_len: usize,
+    vocab: &VocabLayout,
+) -> mixes::Result<Unigram> {
+    let sequences = loader
+        .summary()
+        .sequences_per_epoch
+        .min(MAX_TOKENS / seq_len as u64 + 1);
     let mut counts = vec![1u64; vocab.vocab_size as usize];
     for index in 0..sequences {
         for (target, weight) in scored(&loader.sequence(index)?) {
@@ -24,7 +32,14 @@ pub fn unigram(loader: &Loader, validation: &[Sequence], seq_len: usize, vocab: 
     let total = counts.iter().sum::<u64>() as f64;
     let mut losses = Losses::new(vocab);
     for (target, weight) in validation.iter().flat_map(scored) {
-        losses.add(target, f64::from(weight), (total / counts[target as usize] as f64).ln());
+        losses.add(
+            target,
+            f64::from(weight),
+            (total / counts[target as usize] as f64).ln(),
+        );
     }
-    Ok(Unigram { loss: losses.mean(), by_kind: losses.by_kind() })
+    Ok(Unigram {
+        loss: losses.mean(),
+        by_kind: losses.by_kind(),
+    })
 }

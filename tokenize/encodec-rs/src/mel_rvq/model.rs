@@ -11,9 +11,9 @@ use crate::Codes;
 /// Weight of the level (cepstrum 0) against the shape of the envelope: enough to tell speech from pauses.
 const LEVEL_WEIGHT: f32 = 0.25;
 /// Envelopes reach this far below the loudest band of the utterance, 50 dB; noise under it says nothing about speech.
-const ENVELOPE_RANGE: f32 = 11.5;
-/// Utterances whose loudest band stays under this, -60 dB, are silence rather than quiet speech.
-const QUIETEST_SPEECH: f32 = -13.8;
+const ENVELOPE_FLOOR: f32 = 1e-5;
+/// Utterances whose loudest band stays under this power, -70 dB, are silence rather than quiet speech.
+const QUIETEST_SPEECH: f32 = 1e-7;
 /// Frames less than this far below the loudest frame are active, 30 dB.
 const ACTIVE_RANGE: f32 = 6.9;
 
@@ -29,7 +29,7 @@ pub(super) struct Analyzer {
 pub(super) struct Features {
     /// Log-mel power, `[frames][HOPS_PER_FRAME * MELS]`.
     pub(super) patches: Vec<[f32; PATCH]>,
-    /// Cepstra of the frame's mean log-mel spectrum, relative to the utterance: `[frames][CEPSTRA]`.
+    /// Cepstra of the frame's mean mel spectrum, relative to the utterance: `[frames][CEPSTRA]`.
     pub(super) envelopes: Vec<[f32; CEPSTRA]>,
 }
 
@@ -46,27 +46,32 @@ impl Analyzer {
     pub(super) fn analyze(&self, samples: &[f32]) -> Features {
         let frames = samples.len().div_ceil(SAMPLES_PER_FRAME);
         let mut patches = vec![[0.0; PATCH]; frames];
-        let mut spectra = patches.as_flattened_mut().chunks_exact_mut(MELS);
+        let mut means = vec![[0.0; MELS]; frames];
+        let mut hop = 0;
         self.stft.power(samples, frames * HOPS_PER_FRAME, |power| {
-            let mel = spectra.next().expect("a spectrum for each hop");
+            let mel = &mut patches.as_flattened_mut()[hop * MELS..][..MELS];
             self.bank.apply(power, mel);
-            mel.iter_mut().for_each(|band| *band = log_power(*band));
+            for (band, mean) in mel.iter_mut().zip(&mut means[hop / HOPS_PER_FRAME]) {
+                *mean += *band / HOPS_PER_FRAME as f32;
+                *band = log_power(*band);
+            }
+            hop += 1;
         });
-        let envelopes = self.envelopes(&patches);
+        let envelopes = self.envelopes(means);
         Features { patches, envelopes }
     }
 
-    fn envelopes(&self, patches: &[[f32; PATCH]]) -> Vec<[f32; CEPSTRA]> {
-        let mut spectra: Vec<[f32; MELS]> = patches.iter().map(mean_spectrum).collect();
+    /// Envelopes `[frames][CEPSTRA]` of the frames' mean mel power `[frames][MELS]`.
+    fn envelopes(&self, mut spectra: Vec<[f32; MELS]>) -> Vec<[f32; CEPSTRA]> {
         let mut loudest = spectra
             .as_flattened()
             .iter()
-            .fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+            .fold(0.0, |a: f32, &b| a.max(b));
         if loudest < QUIETEST_SPEECH {
             loudest = f32::INFINITY; // every band is out of reach
         }
         for band in spectra.as_flattened_mut() {
-            *band = (*band - loudest).max(-ENVELOPE_RANGE);
+            *band = (*band / loudest).max(ENVELOPE_FLOOR).ln();
         }
         let mut envelopes: Vec<_> = spectra
             .iter()
@@ -82,17 +87,6 @@ impl Analyzer {
         cepstra[0] *= LEVEL_WEIGHT;
         cepstra
     }
-}
-
-/// Mean over the hops of a patch.
-fn mean_spectrum(patch: &[f32; PATCH]) -> [f32; MELS] {
-    let mut mean = [0.0; MELS];
-    for spectrum in patch.chunks_exact(MELS) {
-        mean.iter_mut()
-            .zip(spectrum)
-            .for_each(|(sum, value)| *sum += value / HOPS_PER_FRAME as f32);
-    }
-    mean
 }
 
 /// Removes the tone of the speaker and the microphone: the mean shape over the active frames. Cepstrum 0 is already
