@@ -31,6 +31,9 @@ struct Args {
     /// The wav file to write: the prompt's audio as the codec gives it, then the model's.
     #[arg(long)]
     out: PathBuf,
+    /// Seconds of new audio at least: a whole utterance as prompt is often followed by its end.
+    #[arg(long, default_value_t = 0.0)]
+    min_seconds: f64,
     /// Seconds of new audio at most.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
@@ -72,8 +75,11 @@ fn try_main() -> Result<()> {
     if !(0.0..=1.0).contains(&args.top_p) {
         bail!("--top-p is {}, but must be in [0, 1]", args.top_p);
     }
-    if !(args.seconds > 0.0 && args.seconds.is_finite()) {
-        bail!("--seconds is {}, but must be more than 0", args.seconds);
+    let (min, max) = (args.min_seconds, args.seconds);
+    if !(min >= 0.0 && max > 0.0 && max.is_finite() && min <= max) {
+        bail!(
+            "--min-seconds is {min} and --seconds {max}, but they must be 0 or more, and in order"
+        );
     }
     with_backend!(args.backend, speak(&args))
 }
@@ -82,8 +88,10 @@ fn speak<B: AutodiffBackend>(args: &Args) -> Result<()> {
     let generator = Generator::<B::InnerBackend>::open(&args.checkpoint, args.codec.as_deref())?;
     let prompt = read_prompt(&args.prompt, &generator)?;
     let spec = generator.codec().spec().clone();
+    let frames = |secs: f64| (secs * spec.frame_rate_hz).ceil() as usize;
     let options = Options {
-        max_frames: (args.seconds * spec.frame_rate_hz).ceil() as usize,
+        min_frames: frames(args.min_seconds),
+        max_frames: frames(args.seconds),
         sampling: Sampling {
             temperature: args.temperature,
             top_p: args.top_p,

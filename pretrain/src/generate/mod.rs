@@ -33,6 +33,8 @@ pub enum Prompt {
 /// How far and how to generate.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// Frames of new audio before the model may close the block.
+    pub min_frames: usize,
     /// Frames of new audio at most; the block is closed then.
     pub max_frames: usize,
     /// How tokens are drawn.
