@@ -36,7 +36,7 @@ step "$bin/pretrain" quickstart --data "$run/data" --out "$run/run" --resume >"$
 mv "$run/summary.txt.partial" "$run/summary.txt"
 
 checkpoint=$(find "$run/run/checkpoints" -maxdepth 1 -name 'step-*' | sort -V | tail -n 1)
-step "$bin/generate" --checkpoint "$checkpoint" --prompt tests/corpus/en/en-0-1.flac --out "$run/sample.wav"
+step "$bin/generate" --checkpoint "$checkpoint" --prompt tests/corpus/en/en-0-1.flac --min-seconds 2 --out "$run/sample.wav"
 
 printf '\n'
 cat "$run/summary.txt"

@@ -200,6 +200,16 @@ fn silence_decodes_to_near_silence() {
 }
 
 #[test]
+fn faint_noise_is_silence_to_codebook_0() {
+    let faint: Vec<f32> = babble(10, 3).iter().map(|sample| sample * 1e-4).collect();
+    let (noise, silence) = (
+        CODEC.encode(&faint).unwrap(),
+        CODEC.encode(&[0.0; 1920]).unwrap(),
+    );
+    assert!((0..noise.frames()).all(|i| noise.frame(i)[0] == silence.data[0]));
+}
+
+#[test]
 fn bad_input_is_an_error_that_says_where() {
     let mut samples = vec![0.0; 3000];
     samples[1234] = f32::NAN;
