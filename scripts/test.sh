@@ -14,7 +14,7 @@ cargo build --release --workspace --bins
 if ! cargo nextest --version >/dev/null 2>&1; then
     exec cargo test --release "${selection[@]}"
 fi
-cargo nextest run --release "${selection[@]}"
+cargo nextest run --release --no-fail-fast "${selection[@]}"
 
 # nextest leaves out the examples in documentation: code fences that name no other language
 has_doc_tests() {

@@ -203,12 +203,12 @@ mod tests {
     fn overrides_are_applied_and_typed() {
         let plan = resolve(
             "quickstart",
-            &overrides(&["optimizer.lr=1", "steps=7", "mix=mine.toml"]),
+            &overrides(&["optimizer.lr=1", "steps=7", "name=mine"]),
         )
         .unwrap();
         assert_eq!(
-            (plan.optimizer.lr, plan.steps, plan.mix.as_str()),
-            (1.0, 7, "mine.toml")
+            (plan.optimizer.lr, plan.steps, plan.name.as_str()),
+            (1.0, 7, "mine")
         );
     }
 

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use pretrain::metrics::Record;
 use serde_json::Value;
 use tests::{TokenizeJob, assert_same_bytes, bin, corpus, kill_at_random, run, run_ok};
 
@@ -159,34 +158,4 @@ fn a_cut_off_metrics_line_and_a_half_written_checkpoint_are_repaired() {
         "{}",
         refused.stderr
     );
-}
-
-#[test]
-fn the_loss_of_a_run_falls_below_the_unigram_baseline() {
-    let job = TokenizeJob::new();
-    let data = data(&job);
-    let out = job.path("run");
-    run_ok(tiny(&data, &out).args([
-        "--set",
-        "steps=150",
-        "--set",
-        "validate_every=150",
-        "--set",
-        "checkpoint_every=150",
-    ]));
-    let records = Record::read_all(&out.join("metrics.jsonl")).unwrap();
-    let Record::Run(first) = &records[0] else {
-        panic!("{:?}", records[0])
-    };
-    let Some(Record::Validation(last)) = records.last() else {
-        panic!("{:?}", records.last())
-    };
-    assert!(
-        last.loss < first.unigram.loss,
-        "{} not below {}",
-        last.loss,
-        first.unigram.loss
-    );
-    let semantic = |by_kind: &pretrain::metrics::ByKind| by_kind.get("semantic").unwrap();
-    assert!(semantic(&last.by_kind) < semantic(&first.unigram.by_kind));
 }

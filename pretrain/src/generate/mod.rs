@@ -128,12 +128,11 @@ impl<B: Backend> Generator<B> {
             }
             let logits = self.next_logits(&tokens[fed..], fed, &mut cache);
             fed = tokens.len();
-            let id = sample(
-                &logits,
-                &grammar.allowed().ids(vocab),
-                options.sampling,
-                &mut rng,
-            );
+            let mut ids = grammar.allowed().ids(vocab);
+            if frames.is_some_and(|frames| frames < prompt_frames + options.min_frames) {
+                ids.retain(|&id| id != vocab.audio_end);
+            }
+            let id = sample(&logits, &ids, options.sampling, &mut rng);
             grammar.accept(id);
             tokens.push(id);
             if id == vocab.audio_end {
