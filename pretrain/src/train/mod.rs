@@ -131,10 +131,10 @@ where
             self.train_step()?;
             let step = self.trainer.step();
             let last = step == plan.steps;
-            if last || step % plan.validate_every == 0 {
+            if last || step.is_multiple_of(plan.validate_every) {
                 self.validate()?;
             }
-            if last || step % plan.checkpoint_every == 0 {
+            if last || step.is_multiple_of(plan.checkpoint_every) {
                 self.checkpoint()?;
             }
         }
