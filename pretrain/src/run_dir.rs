@@ -109,6 +109,15 @@ impl RunDir {
         Ok(())
     }
 
+    /// Waits until the records are on the disk, so that no checkpoint is ahead of them.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn sync(&self) -> Result<()> {
+        let path = self.path.join("metrics.jsonl");
+        self.metrics.sync_data().map_err(Error::io("sync", &path))
+    }
+
     /// Appends a record in one write.
     ///
     /// # Errors

@@ -269,6 +269,7 @@ where
             plan: self.plan.clone(),
             files: Default::default(),
         };
+        self.dir.sync()?;
         Checkpoint::write(&self.dir.checkpoints(), &parts, state)?;
         crate::report::write_report(self.dir.path())?;
         self.since = Instant::now();
