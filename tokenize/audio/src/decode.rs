@@ -1,11 +1,17 @@
 //! Any audio file to mono samples at the file's own rate.
 //!
 //! symphonia reads packet by packet and leaves it to the caller what to make of a bad one. Here a fault is an error:
-//! a stream that ends early, a packet that does not decode, a FLAC whose MD5 differs. The exception is MP3, whose files
-//! commonly start or end in a partial frame: faults before the first or after the last good frame are tolerated.
+//! a stream that ends early, a packet that does not decode, a FLAC frame that fails its checksum or an MD5 that differs,
+//! an MP3 whose frames do not follow one another ([`mpeg`]). The exception is the start of an MP3, whose first frames
+//! may lean on some that an editor cut away. A FLAC whose last frame is damaged counts as truncated.
 //!
-//! Encoder delay and padding are removed where the decoder can (MP3 with a LAME tag, Vorbis). AAC keeps its priming
-//! samples (about 20 to 50 ms of near-silence at the start), for symphonia does not read MP4 edit lists.
+//! Encoder delay and padding are removed where the file gives them: MP3 with a LAME tag, Vorbis, MP4 with an edit list
+//! ([`edit_list`]).
+
+mod edit_list;
+mod mono;
+mod mpeg;
+mod open;
 
 use std::fs::File;
 use std::io;
@@ -13,15 +19,16 @@ use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use symphonia::core::audio::GenericAudioBufferRef;
 use symphonia::core::codecs::audio::well_known::{CODEC_ID_FLAC, CODEC_ID_MP3};
-use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
+use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as SymphoniaError;
-use symphonia::core::formats::probe::Hint;
-use symphonia::core::formats::{FormatReader, Track, TrackType};
-use symphonia::core::io::MediaSourceStream;
+use symphonia::core::formats::well_known::{FORMAT_ID_FLAC, FORMAT_ID_ISOMP4};
+use symphonia::core::formats::{FormatReader, TrackType};
+use symphonia::core::packet::Packet;
 
 use crate::error::{Error, Result};
+use mono::Mono;
+use open::Source;
 
 /// Sample rates accepted, in Hz. Below and above lie broken headers rather than speech.
 pub const RATE_RANGE_HZ: RangeInclusive<u32> = 4_000..=384_000;
@@ -68,6 +75,8 @@ struct Stream<'a> {
     decoder: Box<dyn AudioDecoder>,
     track_id: u32,
     is_mp3: bool,
+    /// Where the next packet must start, in samples, if the reader leaves out damaged ones and numbers the others.
+    next_ts: Option<i64>,
     /// Seconds of audio the container promises, where it is exact.
     expected_secs: Option<f64>,
     mono: Mono,
@@ -75,15 +84,10 @@ struct Stream<'a> {
 
 impl<'a> Stream<'a> {
     fn open(path: &'a Path) -> Result<Self> {
-        let file = open_file(path)?;
-        let mut hint = Hint::new();
-        if let Some(extension) = path.extension().and_then(|e| e.to_str()) {
-            hint.with_extension(&extension.to_ascii_lowercase());
-        }
-        let source = MediaSourceStream::new(Box::new(file), Default::default());
-        let format = symphonia::default::get_probe()
-            .probe(&hint, source, Default::default(), Default::default())
-            .map_err(|error| probe_error(path, error))?;
+        let Source {
+            format,
+            mpeg_samples,
+        } = open::open(path)?;
         let not_audio = |detail: &str| Error::NotAudio {
             path: path.to_owned(),
             detail: detail.to_owned(),
@@ -97,21 +101,24 @@ impl<'a> Stream<'a> {
             .and_then(|p| p.audio())
             .ok_or_else(|| not_audio("the container does not name the codec"))?;
         let is_mp3 = parameters.codec == CODEC_ID_MP3;
-        let exact = is_length_exact(track, is_mp3);
+        let exact = open::is_length_exact(track, is_mp3);
+        if let Some(samples) = mpeg_samples.filter(|_| exact) {
+            open::check_mpeg_length(path, track, parameters, samples)?;
+        }
         let options = AudioDecoderOptions::default()
             .gapless(exact)
             .verify(parameters.codec == CODEC_ID_FLAC);
         let decoder = symphonia::default::get_codecs()
             .make_audio_decoder(parameters, &options)
             .map_err(|error| not_audio(&error.to_string()))?;
-        let expected_secs = expected_secs(track, parameters).filter(|_| exact);
-        let mono = Mono::with_capacity(track.num_frames);
+        let is_flac = format.format_info().format == FORMAT_ID_FLAC;
         Ok(Stream {
             path,
             track_id: track.id,
             is_mp3,
-            expected_secs,
-            mono,
+            next_ts: is_flac.then_some(0),
+            expected_secs: open::expected_secs(track, parameters).filter(|_| exact),
+            mono: Mono::with_capacity(track.num_frames),
             format,
             decoder,
         })
@@ -131,6 +138,7 @@ impl<'a> Stream<'a> {
                 }
                 Err(error) => return Err(self.stream_error(error)),
             };
+            self.check_follows(&packet)?;
             match self.decoder.decode(&packet) {
                 Ok(buffer) => {
                     if let Some(fault) = fault.take() {
@@ -144,10 +152,11 @@ impl<'a> Stream<'a> {
                 Err(error) => fault = Some(error),
             }
         }
-        if let Some(fault) = fault.filter(|_| !self.is_mp3 && !ended_early) {
+        if let Some(fault) = fault.filter(|_| !ended_early) {
             return Err(self.stream_error(fault));
         }
         self.check_whole(ended_early)?;
+        self.keep_edit()?;
         let (channels, rate_hz) = (self.mono.channels, self.mono.rate_hz);
         Ok(Decoded {
             audio: Audio {
@@ -157,6 +166,39 @@ impl<'a> Stream<'a> {
             channels,
             source_rate_hz: rate_hz,
         })
+    }
+
+    /// Refuses a packet before which others are missing: the FLAC reader drops frames that fail their checksum.
+    fn check_follows(&mut self, packet: &Packet) -> Result<()> {
+        let Some(expected) = self.next_ts else {
+            return Ok(());
+        };
+        if packet.pts.get() != expected {
+            return Err(self.corrupt(format!(
+                "the frame at sample {expected} is missing or fails its checksum"
+            )));
+        }
+        self.next_ts = Some(expected + packet.dur.get() as i64);
+        Ok(())
+    }
+
+    /// Removes what an MP4 file says is not part of the recording.
+    fn keep_edit(&mut self) -> Result<()> {
+        if self.format.format_info().format != FORMAT_ID_ISOMP4 {
+            return Ok(());
+        }
+        let edit = File::open(self.path)
+            .and_then(|mut file| edit_list::read(&mut file, self.track_id))
+            .map_err(|cause| Error::io(self.path, cause))?;
+        if let Some(span) = edit {
+            self.mono.keep(span.start_secs, span.length_secs);
+        }
+        if self.mono.samples.is_empty() {
+            return Err(Error::Empty {
+                path: self.path.to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// Refuses a stream without samples, one that ended before its container says, and one whose checksum differs.
@@ -179,11 +221,8 @@ impl<'a> Stream<'a> {
             });
         }
         if self.decoder.finalize().verify_ok == Some(false) {
-            return Err(Error::Corrupt {
-                path: self.path.to_owned(),
-                decoded_secs,
-                detail: "the MD5 of the samples differs from the one in the header".to_owned(),
-            });
+            let detail = "the MD5 of the samples differs from the one in the header";
+            return Err(self.corrupt(detail.to_owned()));
         }
         Ok(())
     }
@@ -207,6 +246,10 @@ impl<'a> Stream<'a> {
             }
             other => other.to_string(),
         };
+        self.corrupt(detail)
+    }
+
+    fn corrupt(&self, detail: String) -> Error {
         Error::Corrupt {
             path: self.path.to_owned(),
             decoded_secs: self.mono.secs(),
@@ -215,127 +258,9 @@ impl<'a> Stream<'a> {
     }
 }
 
-fn open_file(path: &Path) -> Result<File> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let metadata = file.metadata().map_err(|e| Error::io(path, e))?;
-    if metadata.is_dir() {
-        return Err(Error::io(path, io::ErrorKind::IsADirectory.into()));
-    }
-    if metadata.len() == 0 {
-        return Err(Error::Empty {
-            path: path.to_owned(),
-        });
-    }
-    Ok(file)
-}
-
-fn probe_error(path: &Path, error: SymphoniaError) -> Error {
-    match error {
-        SymphoniaError::IoError(source) if source.raw_os_error().is_some() => {
-            Error::io(path, source)
-        }
-        SymphoniaError::IoError(_) => Error::NotAudio {
-            path: path.to_owned(),
-            detail: "the file ends inside its header".to_owned(),
-        },
-        SymphoniaError::DecodeError(detail) => Error::Corrupt {
-            path: path.to_owned(),
-            decoded_secs: 0.0,
-            detail: detail.to_owned(),
-        },
-        other => Error::NotAudio {
-            path: path.to_owned(),
-            detail: other.to_string(),
-        },
-    }
-}
-
-/// Whether the container's sample count can be relied on. For an MP3 without a LAME tag symphonia estimates it from the
-/// first frames' bit rate, which must neither trim nor condemn the file.
-fn is_length_exact(track: &Track, is_mp3: bool) -> bool {
-    !is_mp3 || track.delay.is_some()
-}
-
-fn expected_secs(track: &Track, parameters: &AudioCodecParameters) -> Option<f64> {
-    let frames = track.num_frames?;
-    let rate_hz = parameters.sample_rate.filter(|&rate| rate > 0)?;
-    Some(frames as f64 / f64::from(rate_hz))
-}
-
 /// Whether more than 100 ms, or more than 2 % beyond the slack, is missing.
 fn is_short(expected_secs: f64, decoded_secs: f64, slack_secs: f64) -> bool {
     expected_secs - decoded_secs > (0.02 * expected_secs).max(slack_secs).min(0.1)
-}
-
-/// Grows by one packet at a time; all packets must agree in rate and channels.
-struct Mono {
-    samples: Vec<f32>,
-    channels: usize,
-    rate_hz: u32,
-    interleaved: Vec<f32>,
-}
-
-/// Why a decoded packet cannot be appended.
-enum Misfit {
-    Rate(u32),
-    Change { channels: usize, rate_hz: u32 },
-}
-
-impl Mono {
-    fn with_capacity(frames: Option<u64>) -> Self {
-        // the header is not to be trusted with an allocation beyond 64 MiB
-        let capacity = frames.unwrap_or(0).min(16 << 20) as usize;
-        Mono {
-            samples: Vec::with_capacity(capacity),
-            channels: 0,
-            rate_hz: 0,
-            interleaved: Vec::new(),
-        }
-    }
-
-    fn push(&mut self, buffer: &GenericAudioBufferRef<'_>) -> std::result::Result<(), Misfit> {
-        let (channels, rate_hz) = (buffer.spec().channels().count(), buffer.spec().rate());
-        if self.channels == 0 {
-            if !RATE_RANGE_HZ.contains(&rate_hz) {
-                return Err(Misfit::Rate(rate_hz));
-            }
-            (self.channels, self.rate_hz) = (channels, rate_hz);
-        } else if (channels, rate_hz) != (self.channels, self.rate_hz) {
-            return Err(Misfit::Change { channels, rate_hz });
-        }
-        buffer.copy_to_vec_interleaved(&mut self.interleaved);
-        if channels == 1 {
-            self.samples.extend_from_slice(&self.interleaved);
-        } else {
-            let mean = |frame: &[f32]| frame.iter().sum::<f32>() / channels as f32;
-            self.samples
-                .extend(self.interleaved.chunks_exact(channels).map(mean));
-        }
-        Ok(())
-    }
-
-    fn secs(&self) -> f64 {
-        self.samples.len() as f64 / f64::from(self.rate_hz.max(1))
-    }
-}
-
-impl Misfit {
-    fn at(self, path: &Path, mono: &Mono) -> Error {
-        match self {
-            Misfit::Rate(rate_hz) => Error::Rate {
-                path: path.to_owned(),
-                rate_hz,
-            },
-            Misfit::Change { channels, rate_hz } => Error::Corrupt {
-                path: path.to_owned(),
-                decoded_secs: mono.secs(),
-                detail: format!(
-                    "the format changes from {} channels at {} Hz to {channels} at {rate_hz} Hz",
-                    mono.channels, mono.rate_hz
-                ),
-            },
-        }
-    }
 }
 
 #[cfg(test)]
