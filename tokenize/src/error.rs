@@ -136,6 +136,12 @@ pub enum Error {
         /// Where they are listed.
         list_file: PathBuf,
     },
+    /// Something else was given in place of a shard.
+    #[error("{} is not a shard: it is no parquet file; give one of the files part-*.parquet that `tokenize` wrote", path.display())]
+    NotAShard {
+        /// The file.
+        path: PathBuf,
+    },
     /// A document asked for by id does not exist.
     #[error("{} has no document {id:?}; its first ids are {}", shard.display(), first.join(", "))]
     UnknownId {
@@ -198,6 +204,7 @@ fn advice(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::NotFound => "; check the path",
         io::ErrorKind::PermissionDenied => "; check its permissions",
+        io::ErrorKind::IsADirectory => "; give a file, not a folder",
         io::ErrorKind::StorageFull => "; free some disk space and run again to continue",
         _ => "",
     }

@@ -1,5 +1,7 @@
 //! `tokenize decode`.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use encodec_rs::{Codec, Codes};
@@ -33,6 +35,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    check_is_shard(&args.shard)?;
     let reader = ShardReader::open(&args.shard)?;
     let Some(info) = reader.meta().codec.clone() else {
         let (shard, what) = (args.shard.clone(), "the shard".to_owned());
@@ -58,6 +61,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .filter(|segment| !segment.text.is_empty())
     {
         println!("  {}", segment.text);
+    }
+    Ok(())
+}
+
+/// Refuses a file that was never a shard, which the reader would take for a damaged one.
+fn check_is_shard(path: &Path) -> Result<()> {
+    const PARQUET: &[u8] = b"PAR1";
+    let mut start = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(PARQUET.len() as u64).read_to_end(&mut start))
+        .map_err(Error::io("read", path))?;
+    if start != PARQUET {
+        return Err(Error::NotAShard {
+            path: path.to_owned(),
+        });
     }
     Ok(())
 }
@@ -113,4 +131,32 @@ fn decode(codec: &dyn Codec, document: &Document) -> Result<Vec<f32>> {
         samples.extend(codec.decode(&codes)?);
     }
     Ok(samples)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn only_parquet_files_are_taken_for_shards() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |bytes: &[u8]| {
+            let path = dir.path().join("file");
+            fs::write(&path, bytes).unwrap();
+            check_is_shard(&path).map_err(|e| e.to_string())
+        };
+        for bytes in [&b"RIFF\x10\0\0\0WAVE"[..], b"PAR", b""] {
+            let text = check(bytes).unwrap_err();
+            assert!(
+                text.contains("is not a shard") && text.contains("part-*.parquet"),
+                "{text}"
+            );
+        }
+        // cut off or damaged later is for the reader to say
+        check(b"PAR1").unwrap();
+        let text = check_is_shard(dir.path()).unwrap_err().to_string();
+        assert!(text.contains("cannot read"), "{text}");
+    }
 }
