@@ -168,17 +168,3 @@ fn equal_rates_are_the_identity_and_zero_is_an_error() {
     let error = resample(&input, 0, 24_000).unwrap_err();
     assert!(error.to_string().contains("0 Hz to 24000 Hz"), "{error}");
 }
-
-#[test]
-#[ignore = "a measurement, run by hand in release"]
-fn speed() {
-    for (from_hz, to_hz) in CASES {
-        let input = tone(440.0, from_hz, from_hz as usize * 20);
-        let start = std::time::Instant::now();
-        for _ in 0..10 {
-            resample(&input, from_hz, to_hz).unwrap();
-        }
-        let rate = 200.0 / start.elapsed().as_secs_f64();
-        println!("{from_hz} -> {to_hz}: {rate:.0} x real time");
-    }
-}
