@@ -129,9 +129,7 @@ fn print_summary(plan: &Plan, summary: &RunSummary) {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let vocab_size = (summary.parameters - plan.model.parameters(0))
-        / (plan.model.parameters(1) - plan.model.parameters(0));
-    let flops = training_flops_per_token(&plan.model, vocab_size as usize, plan.seq_len)
+    let flops = training_flops_per_token(&plan.model, summary.vocab_size, plan.seq_len)
         * summary.tokens as f64;
     println!("{table}");
     println!(

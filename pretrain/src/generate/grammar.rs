@@ -125,11 +125,6 @@ impl<'a> Grammar<'a> {
             _ => None,
         }
     }
-
-    /// Whether the document has ended.
-    pub fn is_end(&self) -> bool {
-        self.position == Position::End
-    }
 }
 
 #[cfg(test)]
@@ -166,7 +161,7 @@ mod tests {
         assert!(grammar.accept(18) && grammar.accept(25));
         assert_eq!(grammar.whole_frames(), Some(1));
         assert!(grammar.accept(13) && grammar.accept(1));
-        assert!(grammar.is_end() && grammar.allowed().ids(&vocab).is_empty());
+        assert!(grammar.allowed().ids(&vocab).is_empty());
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct RunOptions {
 pub struct RunSummary {
     /// Trained parameters.
     pub parameters: u64,
+    /// Rows of the vocabulary.
+    pub vocab_size: usize,
     /// Steps and tokens of the whole run.
     pub steps: u64,
     /// See `steps`.
@@ -147,6 +149,7 @@ where
         });
         Ok(RunSummary {
             parameters: self.parameters(),
+            vocab_size: self.vocab_size(),
             steps: plan.steps,
             tokens: plan.steps * plan.tokens_per_step(),
             validation: validation.expect("a run validates at its first and at its last step"),
@@ -191,10 +194,12 @@ where
         Ok(unigram)
     }
 
+    fn vocab_size(&self) -> usize {
+        self.loader.vocab().layout().vocab_size as usize
+    }
+
     fn parameters(&self) -> u64 {
-        self.plan
-            .model
-            .parameters(self.loader.vocab().layout().vocab_size as usize)
+        self.plan.model.parameters(self.vocab_size())
     }
 
     fn tokens(&self) -> u64 {
@@ -256,7 +261,7 @@ where
             model: self.trainer.model(),
             optimizer: self.trainer.optimizer(),
             tokenizer_dir: &self.loader.tokenizer_dir(),
-            vocab_size: self.loader.vocab().layout().vocab_size as usize,
+            vocab_size: self.vocab_size(),
         };
         let state = State {
             format: STATE_FORMAT,
