@@ -99,7 +99,7 @@ pub fn encode_pieces(codec: &dyn Codec, samples: &[f32]) -> encodec_rs::Result<V
     let spec = codec.spec();
     let frame = spec.samples_per_frame();
     let piece = (PIECE_SECS * spec.sample_rate_hz) as usize / frame * frame;
-    let mut codes = Vec::with_capacity(spec.frames(samples.len()) * spec.codebooks);
+    let mut codes = Vec::with_capacity(samples.len().div_ceil(frame) * spec.codebooks);
     for piece in samples.chunks(piece) {
         codes.extend(codec.encode(piece)?.data);
     }
@@ -156,7 +156,10 @@ mod tests {
         let mut expected = codec.encode(&samples[..piece]).unwrap().data;
         expected.extend(codec.encode(&samples[piece..]).unwrap().data);
         assert_eq!(codes, expected);
-        assert_eq!(codes.len(), spec.frames(samples.len()) * spec.codebooks);
+        assert_eq!(
+            codes.len(),
+            samples.len().div_ceil(spec.samples_per_frame()) * spec.codebooks
+        );
     }
 
     fn transcript(content: &[u8]) -> Result<String, Fault> {

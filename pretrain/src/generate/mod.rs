@@ -12,7 +12,7 @@ use std::path::Path;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
-use encodec_rs::{Codec, Codes};
+use encodec_rs::{Codec, Codes, Options};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use shards::{TokenKind, Vocab};
@@ -80,7 +80,13 @@ impl<B: Backend> Generator<B> {
                 dir.display()
             ))
         })?;
-        let codec = encodec_rs::open(codec.unwrap_or(&trained.name))?;
+        let codec = encodec_rs::open(
+            codec.unwrap_or(&trained.name),
+            &Options {
+                codebooks: Some(trained.codebooks),
+                ..Options::default()
+            },
+        )?;
         if codec.spec().sha256 != trained.sha256 {
             return Err(Error::Generate(format!(
                 "{} was trained with codec {} of SHA-256 {}, but this one's is {}; give the right one with --codec PATH",
@@ -209,10 +215,10 @@ impl<B: Backend> Generator<B> {
             }
             TokenKind::Text | TokenKind::Marker => None,
         };
-        Codes {
-            codebooks: self.checkpoint.state.codebooks,
-            data: tokens.iter().filter_map(code).collect(),
-        }
+        Codes::new(
+            self.checkpoint.state.codebooks,
+            tokens.iter().filter_map(code).collect(),
+        )
     }
 }
 

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn run(codec: &str, files: &[String]) -> Result<(), Box<dyn std::error::Error>> {
-    let codec = encodec_rs::open(codec)?;
+    let codec = encodec_rs::open(codec, &encodec_rs::Options::default())?;
     let originals = files
         .iter()
         .map(|file| read(file, codec.spec().sample_rate_hz))
@@ -93,10 +93,10 @@ fn print_row(row: &[f64; 4], name: &str) {
 
 fn reversed(codes: &Codes) -> Codes {
     let frames = (0..codes.frames()).rev();
-    Codes {
-        codebooks: codes.codebooks,
-        data: frames.flat_map(|i| codes.frame(i).to_vec()).collect(),
-    }
+    Codes::new(
+        codes.codebooks,
+        frames.flat_map(|i| codes.frame(i).to_vec()).collect(),
+    )
 }
 
 fn energy(samples: &[f32]) -> f64 {

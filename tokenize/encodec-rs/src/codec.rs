@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 
-/// A codec between mono audio and discrete codes.
+/// A codec between audio and discrete codes.
 ///
 /// Encoding and decoding are pure functions of their argument, and single-threaded: callers run many utterances at
 /// once.
@@ -13,28 +13,49 @@ pub trait Codec: Send + Sync {
     /// Codes of one utterance.
     ///
     /// # Shapes
-    /// - samples: `[n]`, mono, at `spec().sample_rate_hz`, full scale ±1
-    /// - output: `[ceil(n / samples_per_frame), codebooks]`
+    /// - samples: `[n, channels]`, at `spec().sample_rate_hz`, full scale ±1
+    /// - output: `[frames, spec().codebooks]`
     fn encode(&self, samples: &[f32]) -> Result<Codes>;
 
-    /// Samples of one utterance.
+    /// Codes of several utterances, each as [`encode`](Codec::encode) gives them. A codec with large weights reads them
+    /// once for all, so that short utterances are encoded faster together.
+    fn encode_batch(&self, utterances: &[&[f32]]) -> Vec<Result<Codes>> {
+        utterances
+            .iter()
+            .map(|samples| self.encode(samples))
+            .collect()
+    }
+
+    /// Samples of one utterance; a fraction of a frame more or less than `frames * spec().samples_per_frame()`.
     ///
     /// # Shapes
     /// - codes: `[frames, k]`, the first k codebooks, `1 <= k <= spec().codebooks`
-    /// - output: `[frames * samples_per_frame]`
+    /// - output: `[n, channels]`
     fn decode(&self, codes: &Codes) -> Result<Vec<f32>>;
 }
 
 /// Codes of one utterance, frame-major: all codebooks of frame 0, then of frame 1, and so on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Codes {
     /// Codes of a frame.
     pub codebooks: usize,
     /// `[frames * codebooks]`
     pub data: Vec<u16>,
+    /// Loudness of each chunk, for codecs that normalise theirs (EnCodec 48 kHz); else empty. Decoding without it gives
+    /// normalised loudness.
+    pub scales: Vec<f32>,
 }
 
 impl Codes {
+    /// Codes without loudness, `[frames * codebooks]`.
+    pub fn new(codebooks: usize, data: Vec<u16>) -> Self {
+        Self {
+            codebooks,
+            data,
+            scales: Vec::new(),
+        }
+    }
+
     /// Number of frames.
     pub fn frames(&self) -> usize {
         self.data.len() / self.codebooks.max(1)
@@ -84,6 +105,8 @@ pub struct CodecSpec {
     pub sha256: String,
     /// Rate of the samples.
     pub sample_rate_hz: u32,
+    /// Channels of the audio, 1 or 2.
+    pub channels: usize,
     /// Frames a second.
     pub frame_rate_hz: f64,
     /// Codes of a frame.
@@ -96,11 +119,6 @@ impl CodecSpec {
     /// Samples of a frame.
     pub fn samples_per_frame(&self) -> usize {
         (f64::from(self.sample_rate_hz) / self.frame_rate_hz).round() as usize
-    }
-
-    /// Frames of an utterance of `samples` samples; the last frame is padded.
-    pub fn frames(&self, samples: usize) -> usize {
-        samples.div_ceil(self.samples_per_frame())
     }
 }
 
@@ -127,6 +145,7 @@ mod tests {
             name: "test".into(),
             sha256: String::new(),
             sample_rate_hz: 24_000,
+            channels: 1,
             frame_rate_hz: 12.5,
             codebooks: 8,
             codebook_size: 2048,
@@ -134,32 +153,21 @@ mod tests {
     }
 
     fn message(codebooks: usize, data: Vec<u16>) -> String {
-        Codes { codebooks, data }
+        Codes::new(codebooks, data)
             .check(&spec())
             .unwrap_err()
             .to_string()
     }
 
     #[test]
-    fn frames_round_up() {
+    fn a_frame_has_samples() {
         assert_eq!(spec().samples_per_frame(), 1920);
-        assert_eq!(
-            [1, 1920, 1921].map(|samples| spec().frames(samples)),
-            [1, 1, 2]
-        );
     }
 
     #[test]
     fn bad_codes_are_located() {
         let mut data = vec![2047; 24];
-        assert!(
-            Codes {
-                codebooks: 8,
-                data: data.clone()
-            }
-            .check(&spec())
-            .is_ok()
-        );
+        assert!(Codes::new(8, data.clone()).check(&spec()).is_ok());
         data[19] = 2048;
         let text = message(8, data);
         assert!(

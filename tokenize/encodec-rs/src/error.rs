@@ -50,6 +50,18 @@ pub enum Error {
         /// Codebooks of the codec.
         limit: usize,
     },
+    /// More codebooks asked for than the model has.
+    #[error(
+        "`{name}` has {available} codebooks; {asked} were asked for, choose from 1 to {available}"
+    )]
+    TooManyCodebooks {
+        /// The codec.
+        name: String,
+        /// Codebooks asked for.
+        asked: usize,
+        /// Codebooks the model has.
+        available: usize,
+    },
     /// No codec has this name.
     #[error(
         "unknown codec `{name}`; known: `mel-rvq` (embedded), or the path of a mel-RVQ `.safetensors` file"

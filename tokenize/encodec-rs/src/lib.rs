@@ -14,18 +14,43 @@
 //! ```
 
 mod codec;
+pub mod cpu;
 mod error;
 pub mod mel_rvq;
+pub mod models;
+pub mod network;
 pub mod quality;
+pub mod weights;
 
 use std::path::Path;
 
 pub use codec::{Codec, CodecSpec, Codes};
+pub use cpu::NeuralCodec;
 pub use error::{Error, Result};
 pub use mel_rvq::MelRvq;
 
-/// Opens a codec by name (`mel-rvq`, the embedded one) or by the path of its `.safetensors` file.
-pub fn open(name_or_path: &str) -> Result<Box<dyn Codec>> {
+/// How a codec is to be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The first so many codebooks; by default 8, or all that the codec has if they are fewer.
+    pub codebooks: Option<usize>,
+    /// Numbers that products are computed with on a processor.
+    pub precision: Precision,
+}
+
+/// Numbers that products are computed with; sums are always f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// 32 bits: codes as the reference gives them.
+    #[default]
+    F32,
+    /// bfloat16: faster where the processor has it (AVX512-BF16), and some codes differ.
+    Bf16,
+}
+
+/// Opens a codec: `mel-rvq` (embedded), the path of a mel-RVQ `.safetensors` file, or the folder of a neural codec's
+/// `config.json` and `model.safetensors`.
+pub fn open(name_or_path: &str, options: &Options) -> Result<Box<dyn Codec>> {
     if name_or_path == mel_rvq::NAME {
         return Ok(Box::new(MelRvq::embedded()));
     }
@@ -35,6 +60,10 @@ pub fn open(name_or_path: &str) -> Result<Box<dyn Codec>> {
         .is_some_and(|extension| extension == "safetensors")
     {
         return Ok(Box::new(MelRvq::load(path)?));
+    }
+    if path.is_dir() {
+        let model = models::load(path, name_or_path, options.codebooks)?;
+        return Ok(Box::new(NeuralCodec::new(model, options.precision)));
     }
     Err(Error::UnknownCodec {
         name: name_or_path.to_owned(),
@@ -47,7 +76,10 @@ mod tests {
 
     #[test]
     fn an_unknown_name_says_what_is_known() {
-        let message = open("mimi-9000").err().unwrap().to_string();
+        let message = open("mimi-9000", &Options::default())
+            .err()
+            .unwrap()
+            .to_string();
         assert!(
             message.contains("mimi-9000") && message.contains("mel-rvq"),
             "{message}"
@@ -56,7 +88,10 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let message = open("no/such.safetensors").err().unwrap().to_string();
+        let message = open("no/such.safetensors", &Options::default())
+            .err()
+            .unwrap()
+            .to_string();
         assert!(message.contains("no/such.safetensors"), "{message}");
     }
 }

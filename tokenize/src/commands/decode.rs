@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use encodec_rs::{Codec, Codes};
+use encodec_rs::{Codec, Codes, Options};
 use shards::{CodecInfo, Document, ShardReader};
 
 use crate::error::{Error, Result};
@@ -103,7 +103,13 @@ fn find(reader: &ShardReader, shard: &Path, id: &str) -> Result<Document> {
 /// Opens the codec and checks that its weights are those that made the codes.
 fn open_codec(shard: &Path, info: &CodecInfo, given: Option<&str>) -> Result<Box<dyn Codec>> {
     let given = given.unwrap_or(&info.name);
-    let codec = encodec_rs::open(given)?;
+    let codec = encodec_rs::open(
+        given,
+        &Options {
+            codebooks: Some(info.codebooks),
+            ..Options::default()
+        },
+    )?;
     if codec.spec().sha256 != info.sha256 {
         return Err(Error::OtherCodec {
             shard: shard.to_owned(),
@@ -124,10 +130,7 @@ fn decode(codec: &dyn Codec, document: &Document) -> Result<Vec<f32>> {
         .iter()
         .filter(|segment| !segment.codes.is_empty())
     {
-        let codes = Codes {
-            codebooks: codec.spec().codebooks,
-            data: segment.codes.clone(),
-        };
+        let codes = Codes::new(codec.spec().codebooks, segment.codes.clone());
         samples.extend(codec.decode(&codes)?);
     }
     Ok(samples)

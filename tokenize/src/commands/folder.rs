@@ -80,7 +80,7 @@ fn parse_fraction(text: &str) -> Result<f64, String> {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let codec = encodec_rs::open(&args.codec)?;
+    let codec = encodec_rs::open(&args.codec, &encodec_rs::Options::default())?;
     let vocab = Vocab::load(&args.tokenizer).context("cannot load the tokenizer")?;
     let folder = Folder::open(&FolderOptions {
         dir: args.dir.clone(),

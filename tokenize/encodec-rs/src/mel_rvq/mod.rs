@@ -108,6 +108,7 @@ impl MelRvq {
             name: NAME.to_owned(),
             sha256,
             sample_rate_hz: SAMPLE_RATE_HZ,
+            channels: 1,
             frame_rate_hz: f64::from(SAMPLE_RATE_HZ) / SAMPLES_PER_FRAME as f64,
             codebooks: CODEBOOKS,
             codebook_size: CODEBOOK_SIZE,

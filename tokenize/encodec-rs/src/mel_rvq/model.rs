@@ -147,10 +147,7 @@ impl Model {
             store(&mut data, stage + 1, &codes);
             subtract(&mut residuals, codebook, &codes);
         }
-        Codes {
-            codebooks: CODEBOOKS,
-            data,
-        }
+        Codes::new(CODEBOOKS, data)
     }
 
     /// Log-mel spectra of the first codebooks: `[frames * HOPS_PER_FRAME * MELS]`. The codes are in range.

@@ -98,11 +98,9 @@ fn decoded_speech_is_nearer_to_its_original_than_shuffled_speech() {
 fn every_codebook_brings_the_decoded_speech_nearer() {
     let original = recording();
     let codes = CODEC.encode(&original).unwrap();
-    let prefix = |codebooks: usize| Codes {
-        codebooks,
-        data: (0..codes.frames())
-            .flat_map(|i| codes.frame(i)[..codebooks].to_vec())
-            .collect(),
+    let prefix = |codebooks: usize| {
+        let data = (0..codes.frames()).flat_map(|i| codes.frame(i)[..codebooks].to_vec());
+        Codes::new(codebooks, data.collect())
     };
     let distances = [1, 2, 4, 8].map(|codebooks| distance(&original, &prefix(codebooks)));
     assert!(
@@ -227,10 +225,7 @@ fn bad_input_is_an_error_that_says_where() {
             .to_string()
             .contains("no samples")
     );
-    let codes = Codes {
-        codebooks: 8,
-        data: vec![0, 0, 0, 0, 0, 0, 0, 2048],
-    };
+    let codes = Codes::new(8, vec![0, 0, 0, 0, 0, 0, 0, 2048]);
     assert!(
         CODEC
             .decode(&codes)
@@ -238,14 +233,7 @@ fn bad_input_is_an_error_that_says_where() {
             .to_string()
             .contains("codebook 7")
     );
-    assert!(
-        CODEC
-            .decode(&Codes {
-                codebooks: 8,
-                data: vec![0; 7]
-            })
-            .is_err()
-    );
+    assert!(CODEC.decode(&Codes::new(8, vec![0; 7])).is_err());
 }
 
 proptest! {
@@ -262,7 +250,7 @@ proptest! {
     #[test]
     fn any_codes_decode_to_finite_samples(data in prop::collection::vec(0u16..2048, 0..10 * 8)) {
         let frames = data.len() / 8;
-        let codes = Codes { codebooks: 8, data: data[..frames * 8].to_vec() };
+        let codes = Codes::new(8, data[..frames * 8].to_vec());
         let samples = CODEC.decode(&codes).unwrap();
         prop_assert_eq!(samples.len(), frames * SAMPLES_PER_FRAME);
         prop_assert!(samples.iter().all(|sample| sample.is_finite()));
