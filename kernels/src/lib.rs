@@ -5,6 +5,7 @@
 //! them where a framework's generic operators leave the machine idle. `Autodiff<B>` gets [`Kernels`]
 //! from `B`'s [`KernelsWithGrads`].
 
+pub mod gemm;
 pub mod linear_cross_entropy;
 mod simd;
 

@@ -294,6 +294,27 @@ impl Padding {
     }
 }
 
+impl Padding {
+    /// The element of a signal of `n` that stands at `position`, which is negative before the signal and `n` or more after
+    /// it; `None` is a zero. `pad_right` elements follow the signal, [`Conv1d::pad_right`].
+    pub fn source(&self, position: isize, n: usize, pad_right: usize) -> Option<usize> {
+        match self.mode {
+            PadMode::Constant => None,
+            PadMode::Replicate => Some(if position < 0 { 0 } else { n - 1 }),
+            PadMode::Reflect => {
+                // mirrored is the signal with the zeros that make it longer than the padding
+                let mirrored = n.max(self.left.max(pad_right) + 1);
+                let index = match usize::try_from(position) {
+                    Err(_) => position.unsigned_abs(),
+                    Ok(position) if position < mirrored => position,
+                    Ok(position) => 2 * mirrored - 2 - position,
+                };
+                (index < n).then_some(index)
+            }
+        }
+    }
+}
+
 impl Conv1d {
     /// Inputs that one output looks at, from the first tap to the last.
     pub fn span(&self) -> usize {
