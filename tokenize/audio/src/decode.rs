@@ -1,4 +1,4 @@
-//! Any audio file to mono samples at the file's own rate.
+//! Any audio file to mono or stereo samples at the file's own rate.
 //!
 //! symphonia reads packet by packet and leaves it to the caller what to make of a bad one. Here a fault is an error:
 //! a stream that ends early, a packet that does not decode, a FLAC frame that fails its checksum or an MD5 that differs,
@@ -9,7 +9,7 @@
 //! ([`edit_list`]).
 
 mod edit_list;
-mod mono;
+mod mix;
 mod mpeg;
 mod open;
 
@@ -27,17 +27,19 @@ use symphonia::core::formats::{FormatReader, TrackType};
 use symphonia::core::packet::Packet;
 
 use crate::error::{Error, Result};
-use mono::Mono;
+use mix::Mix;
 use open::Source;
 
 /// Sample rates accepted, in Hz. Below and above lie broken headers rather than speech.
 pub const RATE_RANGE_HZ: RangeInclusive<u32> = 4_000..=384_000;
 
-/// Mono samples in [-1, 1] and their rate.
+/// Samples in [-1, 1], their channels and their rate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Audio {
-    /// One value a sample period.
+    /// `[n, channels]`: all channels of a sample period, then of the next.
     pub samples: Vec<f32>,
+    /// Values of a sample period.
+    pub channels: usize,
     /// Sample periods a second.
     pub sample_rate_hz: u32,
 }
@@ -45,19 +47,20 @@ pub struct Audio {
 /// A decoded file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {
-    /// The mean of the file's channels.
+    /// Its samples, in the channels asked for.
     pub audio: Audio,
     /// Channels in the file.
-    pub channels: usize,
+    pub source_channels: usize,
     /// The file's own rate, before any resampling.
     pub source_rate_hz: u32,
 }
 
-/// Decodes any container symphonia knows to mono, the mean of its channels, at the file's own rate.
+/// Decodes any container symphonia knows to `channels` channels (at least one) at the file's own rate: those of the file if
+/// it has as many, else the mean of all it has in each.
 ///
 /// Float files may hold values beyond ±1, NaN or infinities; [`crate::load`] checks for the latter two.
-pub fn decode_file(path: &Path) -> Result<Decoded> {
-    let decoded = catch_unwind(AssertUnwindSafe(|| Stream::open(path)?.decode()));
+pub fn decode_file(path: &Path, channels: usize) -> Result<Decoded> {
+    let decoded = catch_unwind(AssertUnwindSafe(|| Stream::open(path, channels)?.decode()));
     // a panic inside a third-party decoder is one more way for a file to be corrupt
     decoded.unwrap_or_else(|_| {
         Err(Error::Corrupt {
@@ -79,11 +82,11 @@ struct Stream<'a> {
     next_ts: Option<i64>,
     /// Seconds of audio the container promises, where it is exact.
     expected_secs: Option<f64>,
-    mono: Mono,
+    mix: Mix,
 }
 
 impl<'a> Stream<'a> {
-    fn open(path: &'a Path) -> Result<Self> {
+    fn open(path: &'a Path, channels: usize) -> Result<Self> {
         let Source {
             format,
             mpeg_samples,
@@ -118,7 +121,7 @@ impl<'a> Stream<'a> {
             is_mp3,
             next_ts: is_flac.then_some(0),
             expected_secs: open::expected_secs(track, parameters).filter(|_| exact),
-            mono: Mono::with_capacity(track.num_frames),
+            mix: Mix::new(channels, track.num_frames),
             format,
             decoder,
         })
@@ -144,11 +147,11 @@ impl<'a> Stream<'a> {
                     if let Some(fault) = fault.take() {
                         return Err(self.stream_error(fault));
                     }
-                    self.mono
+                    self.mix
                         .push(&buffer)
-                        .map_err(|fault| fault.at(self.path, &self.mono))?;
+                        .map_err(|fault| fault.at(self.path, &self.mix))?;
                 }
-                Err(_) if self.is_mp3 && self.mono.samples.is_empty() => {}
+                Err(_) if self.is_mp3 && self.mix.samples.is_empty() => {}
                 Err(error) => fault = Some(error),
             }
         }
@@ -157,13 +160,14 @@ impl<'a> Stream<'a> {
         }
         self.check_whole(ended_early)?;
         self.keep_edit()?;
-        let (channels, rate_hz) = (self.mono.channels, self.mono.rate_hz);
+        let (source_channels, rate_hz) = (self.mix.channels, self.mix.rate_hz);
         Ok(Decoded {
             audio: Audio {
-                samples: self.mono.samples,
+                samples: self.mix.samples,
+                channels: self.mix.wanted,
                 sample_rate_hz: rate_hz,
             },
-            channels,
+            source_channels,
             source_rate_hz: rate_hz,
         })
     }
@@ -191,9 +195,9 @@ impl<'a> Stream<'a> {
             .and_then(|mut file| edit_list::read(&mut file, self.track_id))
             .map_err(|cause| Error::io(self.path, cause))?;
         if let Some(span) = edit {
-            self.mono.keep(span.start_secs, span.length_secs);
+            self.mix.keep(span.start_secs, span.length_secs);
         }
-        if self.mono.samples.is_empty() {
+        if self.mix.samples.is_empty() {
             return Err(Error::Empty {
                 path: self.path.to_owned(),
             });
@@ -203,7 +207,7 @@ impl<'a> Stream<'a> {
 
     /// Refuses a stream without samples, one that ended before its container says, and one whose checksum differs.
     fn check_whole(&mut self, ended_early: bool) -> Result<()> {
-        let decoded_secs = self.mono.secs();
+        let decoded_secs = self.mix.secs();
         let truncated = match self.expected_secs {
             Some(expected) => is_short(expected, decoded_secs, self.slack_secs()),
             None => ended_early,
@@ -215,7 +219,7 @@ impl<'a> Stream<'a> {
                 expected_secs: self.expected_secs,
             });
         }
-        if self.mono.samples.is_empty() {
+        if self.mix.samples.is_empty() {
             return Err(Error::Empty {
                 path: self.path.to_owned(),
             });
@@ -230,7 +234,7 @@ impl<'a> Stream<'a> {
     /// MP3 headers may count the tag frame itself, or a last frame that encoders leave out: two frames.
     fn slack_secs(&self) -> f64 {
         if self.is_mp3 {
-            2.0 * 1152.0 / f64::from(self.mono.rate_hz.max(1))
+            2.0 * 1152.0 / f64::from(self.mix.rate_hz.max(1))
         } else {
             0.0
         }
@@ -252,7 +256,7 @@ impl<'a> Stream<'a> {
     fn corrupt(&self, detail: String) -> Error {
         Error::Corrupt {
             path: self.path.to_owned(),
-            decoded_secs: self.mono.secs(),
+            decoded_secs: self.mix.secs(),
             detail,
         }
     }

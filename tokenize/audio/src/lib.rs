@@ -1,8 +1,8 @@
-//! Audio files to mono samples at a codec's rate, and back.
+//! Audio files to mono or stereo samples at a codec's rate, and back.
 //!
 //! [`load`] is what most callers want: it decodes a file, checks every sample and resamples to the rate asked for.
-//! Its parts are [`decode_file`] (any container symphonia knows, mixed down to mono) and [`resample`] (linear phase,
-//! no delay). [`write_wav`] writes 16-bit PCM.
+//! Its parts are [`decode_file`] (any container symphonia knows) and [`resample`] (linear phase, no delay).
+//! [`write_wav`] writes 16-bit PCM.
 //!
 //! A file is whole or it is an error: truncated, corrupt, empty and non-finite audio is never passed on, and each
 //! [`Error`] has a short [`Error::reason`] under which skipped files are counted.
@@ -19,36 +19,59 @@ pub use error::{Error, Result};
 pub use resample::resample;
 pub use wav::write_wav;
 
-/// Decodes `path` to mono, checks that it has samples and that all are finite, and resamples it to `rate_hz`.
-pub fn load(path: &Path, rate_hz: u32) -> Result<Decoded> {
-    let mut decoded = decode_file(path)?;
-    if let Some(index) = decoded.audio.samples.iter().position(|x| !x.is_finite()) {
-        return Err(Error::NotFinite {
-            path: path.to_owned(),
-            index,
-            value: decoded.audio.samples[index],
-        });
-    }
+/// Decodes `path` to `channels` channels as [`decode_file`] does, checks that it has samples and that all are finite, and
+/// resamples it to `rate_hz`.
+pub fn load(path: &Path, rate_hz: u32, channels: usize) -> Result<Decoded> {
+    let mut decoded = decode_file(path, channels)?;
+    check_finite(path, &decoded.audio)?;
     if decoded.audio.sample_rate_hz != rate_hz {
-        decoded.audio = Audio {
-            samples: resample(
-                &decoded.audio.samples,
-                decoded.audio.sample_rate_hz,
-                rate_hz,
-            )?,
-            sample_rate_hz: rate_hz,
-        };
+        decoded.audio = convert(&decoded.audio, rate_hz)?;
     }
     Ok(decoded)
+}
+
+/// Resamples each channel.
+fn convert(audio: &Audio, rate_hz: u32) -> Result<Audio> {
+    let channels = audio.channels;
+    let mut samples = Vec::new();
+    for channel in 0..channels {
+        let one: Vec<f32> = audio.samples[channel..]
+            .iter()
+            .step_by(channels)
+            .copied()
+            .collect();
+        let one = resample(&one, audio.sample_rate_hz, rate_hz)?;
+        samples.resize(one.len() * channels, 0.0);
+        for (to, from) in samples[channel..].iter_mut().step_by(channels).zip(one) {
+            *to = from;
+        }
+    }
+    Ok(Audio {
+        samples,
+        channels,
+        sample_rate_hz: rate_hz,
+    })
+}
+
+/// Refuses samples that are not finite numbers; `path` is the file they come from or go to.
+fn check_finite(path: &Path, audio: &Audio) -> Result<()> {
+    match audio.samples.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(Error::NotFinite {
+            path: path.to_owned(),
+            index: index / audio.channels,
+            value: audio.samples[index],
+        }),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn float_wav(path: &Path, samples: &[f32]) {
+    fn float_wav(path: &Path, channels: u16, samples: &[f32]) {
         let spec = hound::WavSpec {
-            channels: 1,
+            channels,
             sample_rate: 16_000,
             bits_per_sample: 32,
             sample_format: hound::SampleFormat::Float,
@@ -64,12 +87,64 @@ mod tests {
     fn load_resamples_and_keeps_the_source_rate() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tone.wav");
-        float_wav(&path, &vec![0.25; 16_001]);
-        let decoded = load(&path, 24_000).unwrap();
+        float_wav(&path, 1, &vec![0.25; 16_001]);
+        let decoded = load(&path, 24_000, 1).unwrap();
         assert_eq!(decoded.source_rate_hz, 16_000);
         assert_eq!(decoded.audio.sample_rate_hz, 24_000);
         assert_eq!(decoded.audio.samples.len(), 24_002);
-        assert_eq!(load(&path, 16_000).unwrap().audio.samples.len(), 16_001);
+        assert_eq!(load(&path, 16_000, 1).unwrap().audio.samples.len(), 16_001);
+    }
+
+    /// `[n, 2]`: 400 Hz on the left, 1 kHz at half the level on the right.
+    fn two_tones(rate_hz: f32) -> Vec<f32> {
+        let tone = |hz: f32, n: usize| (std::f32::consts::TAU * hz * n as f32 / rate_hz).sin();
+        (0..rate_hz as usize)
+            .flat_map(|n| [0.4 * tone(400.0, n), 0.2 * tone(1000.0, n)])
+            .collect()
+    }
+
+    #[test]
+    fn two_channels_are_kept_apart_at_any_rate() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stereo.wav");
+        let samples = two_tones(16_000.0);
+        float_wav(&path, 2, &samples);
+        let same = load(&path, 16_000, 2).unwrap();
+        assert_eq!(
+            (same.audio.samples, same.audio.channels),
+            (samples.clone(), 2)
+        );
+        let mono = load(&path, 16_000, 1).unwrap().audio.samples;
+        let means: Vec<f32> = samples
+            .chunks(2)
+            .map(|pair| (pair[0] + pair[1]) / 2.0)
+            .collect();
+        assert_eq!(mono, means);
+        // away from the ends, where the tones start and stop
+        let (faster, expected) = (load(&path, 48_000, 2).unwrap(), two_tones(48_000.0));
+        assert_eq!(faster.audio.samples.len(), expected.len());
+        for (n, (got, want)) in faster.audio.samples.iter().zip(&expected).enumerate() {
+            let middle = (6_000..expected.len() - 6_000).contains(&n);
+            assert!(
+                !middle || (got - want).abs() < 1e-3,
+                "sample {n}: {got}, {want}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_numbers_of_channels_are_averaged_into_both() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("channels.wav");
+        float_wav(&path, 1, &[0.25, -0.5]);
+        assert_eq!(
+            load(&path, 16_000, 2).unwrap().audio.samples,
+            [0.25, 0.25, -0.5, -0.5]
+        );
+        float_wav(&path, 4, &[0.5, 0.25, 0.25, 0.0, 1.0, 0.0, 0.0, 0.0]);
+        let decoded = load(&path, 16_000, 2).unwrap();
+        assert_eq!(decoded.audio.samples, [0.25; 4]);
+        assert_eq!(decoded.source_channels, 4);
     }
 
     #[test]
@@ -79,8 +154,8 @@ mod tests {
             let path = dir.path().join(name);
             let mut samples = vec![0.0; 500];
             samples[321] = value;
-            float_wav(&path, &samples);
-            let error = load(&path, 24_000).unwrap_err();
+            float_wav(&path, 1, &samples);
+            let error = load(&path, 24_000, 1).unwrap_err();
             assert_eq!(error.reason(), "nan");
             let text = error.to_string();
             assert!(text.contains("sample 321") && text.contains(name), "{text}");

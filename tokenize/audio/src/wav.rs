@@ -5,23 +5,18 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::{Audio, check_finite};
 
-/// Writes mono 16-bit PCM. Samples beyond ±1 are clipped. The file appears under its name only when complete.
-pub fn write_wav(path: &Path, samples: &[f32], rate_hz: u32) -> Result<()> {
-    if let Some(index) = samples.iter().position(|x| !x.is_finite()) {
-        return Err(Error::NotFinite {
-            path: path.to_owned(),
-            index,
-            value: samples[index],
-        });
-    }
+/// Writes 16-bit PCM. Samples beyond ±1 are clipped. The file appears under its name only when complete.
+pub fn write_wav(path: &Path, audio: &Audio) -> Result<()> {
+    check_finite(path, audio)?;
     let mut name = path
         .file_name()
         .ok_or_else(|| Error::io(path, io::Error::other("the path names no file")))?
         .to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let beside = path.with_file_name(name);
-    let written = write_to(&beside, samples, rate_hz).and_then(|()| fs::rename(&beside, path));
+    let written = write_to(&beside, audio).and_then(|()| fs::rename(&beside, path));
     written.map_err(|source| {
         // best effort: the error that matters is the first one
         let _ = fs::remove_file(&beside);
@@ -29,16 +24,16 @@ pub fn write_wav(path: &Path, samples: &[f32], rate_hz: u32) -> Result<()> {
     })
 }
 
-fn write_to(path: &Path, samples: &[f32], rate_hz: u32) -> io::Result<()> {
+fn write_to(path: &Path, audio: &Audio) -> io::Result<()> {
     let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: rate_hz,
+        channels: u16::try_from(audio.channels).map_err(io::Error::other)?,
+        sample_rate: audio.sample_rate_hz,
         bits_per_sample: 16,
         sample_format: hound::SampleFormat::Int,
     };
     let mut file = BufWriter::new(File::create(path)?);
     let mut writer = hound::WavWriter::new(&mut file, spec).map_err(into_io)?;
-    for &sample in samples {
+    for &sample in &audio.samples {
         let level = (sample * 32_768.0).round().clamp(-32_768.0, 32_767.0);
         writer.write_sample(level as i16).map_err(into_io)?;
     }
@@ -59,18 +54,27 @@ mod tests {
     use super::*;
     use crate::decode_file;
 
+    fn audio(channels: usize, samples: &[f32]) -> Audio {
+        Audio {
+            samples: samples.to_vec(),
+            channels,
+            sample_rate_hz: 24_000,
+        }
+    }
+
     #[test]
     fn what_is_written_decodes_to_the_same_16_bit_levels() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out.wav");
-        write_wav(&path, &[0.0, 0.5, -0.5, 1.0, -1.0, 7.0, -7.0], 24_000).unwrap();
-        let decoded = decode_file(&path).unwrap();
+        let levels = [0.0, 0.5, -0.5, 1.0, -1.0, 7.0, -7.0, 0.25];
         let top = 32_767.0 / 32_768.0;
-        assert_eq!(
-            decoded.audio.samples,
-            [0.0, 0.5, -0.5, top, -1.0, top, -1.0]
-        );
-        assert_eq!(decoded.audio.sample_rate_hz, 24_000);
+        for channels in [1, 2] {
+            write_wav(&path, &audio(channels, &levels)).unwrap();
+            let decoded = decode_file(&path, channels).unwrap();
+            let expected = [0.0, 0.5, -0.5, top, -1.0, top, -1.0, 0.25];
+            assert_eq!(decoded.audio, audio(channels, &expected));
+            assert_eq!(decoded.source_channels, channels);
+        }
         let names: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
         assert_eq!(names.len(), 1, "no temporary file stays behind");
     }
@@ -79,13 +83,13 @@ mod tests {
     fn a_failed_write_leaves_the_old_file_and_names_the_path() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out.wav");
-        write_wav(&path, &[0.5; 10], 24_000).unwrap();
-        let error = write_wav(&path, &[0.5, f32::NAN], 24_000).unwrap_err();
+        write_wav(&path, &audio(1, &[0.5; 10])).unwrap();
+        let error = write_wav(&path, &audio(1, &[0.5, f32::NAN])).unwrap_err();
         assert_eq!(error.reason(), "nan");
-        assert_eq!(decode_file(&path).unwrap().audio.samples.len(), 10);
+        assert_eq!(decode_file(&path, 1).unwrap().audio.samples.len(), 10);
 
         let missing = dir.path().join("no/such/dir/out.wav");
-        let error = write_wav(&missing, &[0.5], 24_000).unwrap_err();
+        let error = write_wav(&missing, &audio(1, &[0.5])).unwrap_err();
         assert!(error.to_string().contains("no/such/dir"), "{error}");
     }
 }

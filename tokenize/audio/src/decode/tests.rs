@@ -54,7 +54,7 @@ fn edited(dir: &TempDir, source: &Path, edit: impl Fn(&mut Vec<u8>)) -> PathBuf 
 }
 
 fn reason(path: &Path) -> &'static str {
-    let error = decode_file(path).expect_err("the file is broken");
+    let error = decode_file(path, 1).expect_err("the file is broken");
     let text = error.to_string();
     assert!(
         text.contains(path.file_name().unwrap().to_str().unwrap()),
@@ -75,7 +75,7 @@ fn integer_and_float_wavs_of_every_width_keep_their_levels() {
             }
         });
         assert_eq!(
-            decode_file(&path).unwrap().audio.samples,
+            decode_file(&path, 1).unwrap().audio.samples,
             [0.0, 0.5, -0.5, -1.0],
             "{bits} bits"
         );
@@ -90,7 +90,10 @@ fn integer_and_float_wavs_of_every_width_keep_their_levels() {
             .iter()
             .for_each(|&x| writer.write_sample(x).unwrap());
     });
-    assert_eq!(decode_file(&path).unwrap().audio.samples, [0.0, 0.3, -2.5]);
+    assert_eq!(
+        decode_file(&path, 1).unwrap().audio.samples,
+        [0.0, 0.3, -2.5]
+    );
 }
 
 #[test]
@@ -105,9 +108,9 @@ fn any_channel_count_becomes_the_mean() {
                     .unwrap();
             }
         });
-        let decoded = decode_file(&path).unwrap();
+        let decoded = decode_file(&path, 1).unwrap();
         let mean = f32::from(channels - 1) / 2.0 * 1024.0 / 32_768.0;
-        assert_eq!(decoded.channels, usize::from(channels));
+        assert_eq!(decoded.source_channels, usize::from(channels));
         assert_eq!(decoded.audio.samples.len(), 3);
         for &sample in &decoded.audio.samples {
             assert!(
@@ -121,9 +124,9 @@ fn any_channel_count_becomes_the_mean() {
 #[test]
 fn compressed_formats_decode_to_the_tone_they_hold() {
     for name in ["tone.flac", "tone.ogg", "tone.mp3", "tone.m4a"] {
-        let decoded = decode_file(&fixture(name)).unwrap();
+        let decoded = decode_file(&fixture(name), 1).unwrap();
         assert_eq!(
-            (decoded.channels, decoded.source_rate_hz),
+            (decoded.source_channels, decoded.source_rate_hz),
             (1, 22_050),
             "{name}"
         );
@@ -162,7 +165,7 @@ fn truncated_files_are_errors_in_every_format() {
     assert_eq!(reason(&path), "not-audio");
     // a few lost samples are no reason to drop a recording
     let path = edited(&dir, &wav, |bytes| bytes.truncate(bytes.len() - 200));
-    assert_eq!(decode_file(&path).unwrap().audio.samples.len(), 15_900);
+    assert_eq!(decode_file(&path, 1).unwrap().audio.samples.len(), 15_900);
 }
 
 #[test]
@@ -199,7 +202,7 @@ fn a_flac_frame_that_fails_its_checksum_is_corrupt() {
             bytes[at] ^= 1;
         });
         assert_eq!(reason(&path), "corrupt", "{percent} %");
-        let text = decode_file(&path).unwrap_err().to_string();
+        let text = decode_file(&path, 1).unwrap_err().to_string();
         assert!(text.contains("the frame at sample"), "{text}");
     }
 }
@@ -227,7 +230,7 @@ fn an_mp3_that_goes_on_behind_its_length_is_corrupt() {
         bytes.extend_from_within(tag_bytes..);
     });
     assert_eq!(reason(&path), "corrupt");
-    let text = decode_file(&path).unwrap_err().to_string();
+    let text = decode_file(&path, 1).unwrap_err().to_string();
     assert!(
         text.contains("1.5") && text.contains("split them"),
         "{text}"
@@ -236,7 +239,7 @@ fn an_mp3_that_goes_on_behind_its_length_is_corrupt() {
 
 #[test]
 fn priming_of_an_m4a_is_removed() {
-    let decoded = decode_file(&fixture("chirp.m4a")).unwrap();
+    let decoded = decode_file(&fixture("chirp.m4a"), 1).unwrap();
     let samples = &decoded.audio.samples;
     let onset = samples.iter().position(|x| x.abs() > 0.03).unwrap();
     let expected = 4_000; // 0.25 s at 16 kHz
@@ -250,7 +253,7 @@ fn priming_of_an_m4a_is_removed() {
 #[test]
 fn junk_around_an_mp3_is_tolerated() {
     let dir = tempfile::tempdir().unwrap();
-    let whole = decode_file(&fixture("tone.mp3"))
+    let whole = decode_file(&fixture("tone.mp3"), 1)
         .unwrap()
         .audio
         .samples
@@ -259,13 +262,13 @@ fn junk_around_an_mp3_is_tolerated() {
         bytes.extend(std::iter::repeat_n(0u8, 777));
         bytes.splice(0..0, std::iter::repeat_n(0u8, 300));
     });
-    assert_eq!(decode_file(&path).unwrap().audio.samples.len(), whole);
+    assert_eq!(decode_file(&path, 1).unwrap().audio.samples.len(), whole);
 }
 
 #[test]
 fn an_mp3_without_a_length_tag_is_neither_trimmed_nor_condemned() {
     // by the bit rate of its first frames this file would be far shorter than it is
-    let samples = decode_file(&fixture("untagged-vbr.mp3"))
+    let samples = decode_file(&fixture("untagged-vbr.mp3"), 1)
         .unwrap()
         .audio
         .samples;
@@ -288,7 +291,7 @@ fn files_that_are_not_audio_say_so() {
     .unwrap();
     assert_eq!(reason(&text), "not-audio");
     assert!(
-        decode_file(&text)
+        decode_file(&text, 1)
             .unwrap_err()
             .to_string()
             .contains("not audio symphonia knows")
@@ -314,11 +317,11 @@ fn rates_outside_the_range_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     for rate_hz in [4_000, 384_000] {
         let path = ramp_wav(dir.path(), "edge.wav", rate_hz);
-        assert_eq!(decode_file(&path).unwrap().source_rate_hz, rate_hz);
+        assert_eq!(decode_file(&path, 1).unwrap().source_rate_hz, rate_hz);
     }
     for rate_hz in [1, 3_999, 384_001] {
         let path = ramp_wav(dir.path(), "beyond.wav", rate_hz);
-        let error = decode_file(&path).unwrap_err();
+        let error = decode_file(&path, 1).unwrap_err();
         assert_eq!(error.reason(), "rate");
         let text = error.to_string();
         assert!(
@@ -335,7 +338,7 @@ fn unreadable_files_name_the_file_and_the_cure() {
     fs::create_dir(&folder).unwrap();
     assert_eq!(reason(&folder), "io");
     assert!(
-        decode_file(&folder)
+        decode_file(&folder, 1)
             .unwrap_err()
             .to_string()
             .contains("rename or move it")
@@ -357,7 +360,7 @@ fn forbidden_files_advise_on_permissions() {
     }
     assert_eq!(reason(&path), "io");
     assert!(
-        decode_file(&path)
+        decode_file(&path, 1)
             .unwrap_err()
             .to_string()
             .contains("chmod u+r")

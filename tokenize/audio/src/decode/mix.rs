@@ -1,4 +1,4 @@
-//! The mean of the channels, gathered packet by packet.
+//! The channels asked for, gathered packet by packet.
 
 use std::path::Path;
 
@@ -8,8 +8,12 @@ use super::RATE_RANGE_HZ;
 use crate::error::Error;
 
 /// Grows by one packet at a time; all packets must agree in rate and channels.
-pub(super) struct Mono {
+pub(super) struct Mix {
+    /// `[n, wanted]`
     pub samples: Vec<f32>,
+    /// Channels of the result.
+    pub wanted: usize,
+    /// Channels of the file; 0 before the first packet.
     pub channels: usize,
     pub rate_hz: u32,
     interleaved: Vec<f32>,
@@ -21,12 +25,17 @@ pub(super) enum Misfit {
     Change { channels: usize, rate_hz: u32 },
 }
 
-impl Mono {
-    pub fn with_capacity(frames: Option<u64>) -> Self {
+impl Mix {
+    /// Room for `periods` sample periods of `wanted` channels.
+    pub fn new(wanted: usize, periods: Option<u64>) -> Self {
         // the header is not to be trusted with an allocation beyond 64 MiB
-        let capacity = frames.unwrap_or(0).min(16 << 20) as usize;
-        Mono {
-            samples: Vec::with_capacity(capacity),
+        let capacity = periods
+            .unwrap_or(0)
+            .saturating_mul(wanted as u64)
+            .min(16 << 20);
+        Mix {
+            samples: Vec::with_capacity(capacity as usize),
+            wanted,
             channels: 0,
             rate_hz: 0,
             interleaved: Vec::new(),
@@ -44,12 +53,13 @@ impl Mono {
             return Err(Misfit::Change { channels, rate_hz });
         }
         buffer.copy_to_vec_interleaved(&mut self.interleaved);
-        if channels == 1 {
+        if channels == self.wanted {
             self.samples.extend_from_slice(&self.interleaved);
         } else {
-            let mean = |frame: &[f32]| frame.iter().sum::<f32>() / channels as f32;
-            self.samples
-                .extend(self.interleaved.chunks_exact(channels).map(mean));
+            for period in self.interleaved.chunks_exact(channels) {
+                let mean = period.iter().sum::<f32>() / channels as f32;
+                self.samples.extend(std::iter::repeat_n(mean, self.wanted));
+            }
         }
         Ok(())
     }
@@ -59,19 +69,19 @@ impl Mono {
         let rate_hz = f64::from(self.rate_hz);
         if let Some(length_secs) = length_secs {
             let end = ((start_secs + length_secs) * rate_hz).round() as usize;
-            self.samples.truncate(end);
+            self.samples.truncate(end.saturating_mul(self.wanted));
         }
-        let start = ((start_secs * rate_hz).round() as usize).min(self.samples.len());
-        self.samples.drain(..start);
+        let start = ((start_secs * rate_hz).round() as usize).saturating_mul(self.wanted);
+        self.samples.drain(..start.min(self.samples.len()));
     }
 
     pub fn secs(&self) -> f64 {
-        self.samples.len() as f64 / f64::from(self.rate_hz.max(1))
+        (self.samples.len() / self.wanted) as f64 / f64::from(self.rate_hz.max(1))
     }
 }
 
 impl Misfit {
-    pub fn at(self, path: &Path, mono: &Mono) -> Error {
+    pub fn at(self, path: &Path, mix: &Mix) -> Error {
         match self {
             Misfit::Rate(rate_hz) => Error::Rate {
                 path: path.to_owned(),
@@ -79,10 +89,10 @@ impl Misfit {
             },
             Misfit::Change { channels, rate_hz } => Error::Corrupt {
                 path: path.to_owned(),
-                decoded_secs: mono.secs(),
+                decoded_secs: mix.secs(),
                 detail: format!(
                     "the format changes from {} channels at {} Hz to {channels} at {rate_hz} Hz",
-                    mono.channels, mono.rate_hz
+                    mix.channels, mix.rate_hz
                 ),
             },
         }
