@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::hub::KNOWN;
+
 /// Errors of every codec.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -64,11 +66,28 @@ pub enum Error {
     },
     /// No codec has this name.
     #[error(
-        "unknown codec `{name}`; known: `mel-rvq` (embedded), or the path of a mel-RVQ `.safetensors` file"
+        "unknown codec `{name}`; known: `mel-rvq` (embedded), {}, any other `OWNER/NAME` of the Hugging Face hub, the folder \
+         of a `config.json` and `model.safetensors`, or the path of a mel-RVQ `.safetensors` file",
+        known()
     )]
     UnknownCodec {
         /// The name asked for.
         name: String,
+    },
+    /// A codec can be had neither from the cache nor from the hub.
+    #[error(
+        "`{file}` of `{repo}` is not in the cache {} and cannot be downloaded (two ways on: `--codec PATH` with a folder of \
+         `config.json` and `model.safetensors`, or `--codec mel-rvq`, which is embedded): {reason}", cache.display()
+    )]
+    Download {
+        /// The repository, `OWNER/NAME`.
+        repo: String,
+        /// The file wanted.
+        file: &'static str,
+        /// The cache looked in.
+        cache: PathBuf,
+        /// What stands in the way, and what to do about it.
+        reason: String,
     },
     /// A codec file cannot be used.
     #[error("{}: {reason}", path.display())]
@@ -111,3 +130,8 @@ pub enum Error {
 
 /// Result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
+
+fn known() -> String {
+    let names: Vec<_> = KNOWN.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}

@@ -16,6 +16,7 @@
 mod codec;
 pub mod cpu;
 mod error;
+pub mod hub;
 pub mod mel_rvq;
 pub mod models;
 pub mod network;
@@ -48,8 +49,15 @@ pub enum Precision {
     Bf16,
 }
 
-/// Opens a codec: `mel-rvq` (embedded), the path of a mel-RVQ `.safetensors` file, or the folder of a neural codec's
-/// `config.json` and `model.safetensors`.
+/// Opens a codec:
+/// - `mel-rvq`, which is embedded;
+/// - the path of a mel-RVQ `.safetensors` file;
+/// - the folder of a neural codec's `config.json` and `model.safetensors`, as transformers writes them;
+/// - one of [`hub::KNOWN`], such as `kyutai/mimi`, also without its owner, `mimi`, or any other `OWNER/NAME` of the
+///   Hugging Face hub with these two files: from its cache, else downloaded into it, see [`hub::Hub`]. The codec is then
+///   named by the repository, owner and all.
+///
+/// A folder takes precedence over a repository of the same name.
 pub fn open(name_or_path: &str, options: &Options) -> Result<Box<dyn Codec>> {
     if name_or_path == mel_rvq::NAME {
         return Ok(Box::new(MelRvq::embedded()));
@@ -65,9 +73,14 @@ pub fn open(name_or_path: &str, options: &Options) -> Result<Box<dyn Codec>> {
         let model = models::load(path, name_or_path, options.codebooks)?;
         return Ok(Box::new(NeuralCodec::new(model, options.precision)));
     }
-    Err(Error::UnknownCodec {
-        name: name_or_path.to_owned(),
-    })
+    let Some(repo) = hub::repository(name_or_path) else {
+        return Err(Error::UnknownCodec {
+            name: name_or_path.to_owned(),
+        });
+    };
+    let folder = hub::Hub::from_env().folder(repo)?;
+    let model = models::load(&folder, repo, options.codebooks)?;
+    Ok(Box::new(NeuralCodec::new(model, options.precision)))
 }
 
 #[cfg(test)]
@@ -81,7 +94,9 @@ mod tests {
             .unwrap()
             .to_string();
         assert!(
-            message.contains("mimi-9000") && message.contains("mel-rvq"),
+            message.contains("mimi-9000")
+                && message.contains("mel-rvq")
+                && message.contains("kyutai/mimi"),
             "{message}"
         );
     }

@@ -43,13 +43,19 @@ pub fn model(config: &Config, source: &Source) -> Result<Model> {
     config.require_sizes(&[
         ("encoder_hidden_size", c.encoder_hidden_size),
         ("decoder_hidden_size", c.decoder_hidden_size),
+        ("n_codebooks", c.n_codebooks),
         ("codebook_dim", c.codebook_dim),
         ("sampling_rate", c.sampling_rate as usize),
     ])?;
-    for &ratio in &c.downsampling_ratios {
-        config.require_sizes(&[("downsampling_ratios", ratio)])?;
-    }
+    config.require_ratios("downsampling_ratios", &c.downsampling_ratios)?;
     config.require_codebook_size(c.codebook_size)?;
+    if c.decoder_hidden_size >> c.downsampling_ratios.len() == 0 {
+        return Err(config.bad(format!(
+            "`decoder_hidden_size` is {}, which cannot be halved {} times",
+            c.decoder_hidden_size,
+            c.downsampling_ratios.len()
+        )));
+    }
     let weights = &source.weights;
     let codebooks = source.codebooks(c.n_codebooks)?;
     let hop: usize = c.downsampling_ratios.iter().product();

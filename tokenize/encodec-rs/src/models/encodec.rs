@@ -3,9 +3,12 @@
 use serde::Deserialize;
 
 use super::seanet::SeaNet;
-use super::{Config, Source};
+use super::{Config, LIMIT, Source};
 use crate::network::{Chunk, Framing, Model, Network, PadMode, Quantizer, Rvq};
 use crate::{CodecSpec, Result};
+
+/// An hour: no limit in practice, and nothing overflows.
+const MAX_CHUNK_SECS: f64 = 3600.0;
 
 /// `config.json` with transformers' defaults.
 #[derive(Debug, Deserialize)]
@@ -70,18 +73,22 @@ impl Default for EncodecConfig {
 pub fn model(config: &Config, source: &Source) -> Result<Model> {
     let c: EncodecConfig = config.parse()?;
     let seanet = c.seanet();
-    config.require_sizes(&seanet.sizes())?;
-    config.require_sizes(&[("sampling_rate", c.sampling_rate as usize)])?;
+    seanet.check(config)?;
+    config.require_sizes(&[
+        ("sampling_rate", c.sampling_rate as usize),
+        ("num_lstm_layers", c.num_lstm_layers),
+    ])?;
     config.require(
         "norm_type",
         &c.norm_type.as_str(),
         &["weight_norm", "time_group_norm"],
     )?;
-    config.require("audio_channels", &c.audio_channels, &[1, 2])?;
     config.require_codebook_size(c.codebook_size)?;
-    let weights = &source.weights;
-    let codebooks = source.codebooks(c.num_quantizers(seanet.hop()))?;
     let dim = c.codebook_dim.unwrap_or(c.hidden_size);
+    // codewords are subtracted from latents
+    config.require("codebook_dim", &dim, &[c.hidden_size])?;
+    let weights = &source.weights;
+    let codebooks = source.codebooks(c.num_quantizers(config, seanet.hop())?)?;
     let codebook = |index: usize| {
         weights.tensor(
             &format!("quantizer.layers.{index}.codebook.embed"),
@@ -141,12 +148,22 @@ impl EncodecConfig {
         }
     }
 
-    /// Codebooks that the largest bandwidth pays for.
-    fn num_quantizers(&self, hop: usize) -> usize {
+    /// Codebooks that the last bandwidth pays for.
+    fn num_quantizers(&self, config: &Config, hop: usize) -> Result<usize> {
         let frame_rate = (self.sampling_rate as usize).div_ceil(hop);
-        let bits = self.codebook_size.ilog2() as usize;
-        let largest = self.target_bandwidths.last().copied().unwrap_or(0.0);
-        (1000.0 * largest / (frame_rate * bits) as f64) as usize
+        let code_bits = self.codebook_size.next_power_of_two().ilog2() as usize;
+        let frame_bits = (frame_rate * code_bits) as f64;
+        let kbits = self.target_bandwidths.last().copied().unwrap_or(0.0);
+        // Python's `//`: exact where a quotient of floats would be rounded up
+        let bits = 1000.0 * kbits;
+        let count = ((bits - bits % frame_bits) / frame_bits).round();
+        match (1.0..=LIMIT as f64).contains(&count) {
+            true => Ok(count as usize),
+            false => Err(config.bad(format!(
+                "`target_bandwidths` ends with {kbits} kbit/s, which pays for {count} codebooks of {frame_bits} bit/s; at \
+                 least 1 is needed"
+            ))),
+        }
     }
 
     fn chunk(&self, config: &Config) -> Result<Option<Chunk>> {
@@ -155,10 +172,10 @@ impl EncodecConfig {
         };
         let length = (secs * f64::from(self.sampling_rate)) as usize;
         let overlap = self.overlap.unwrap_or(0.0);
-        if length == 0 || !(0.0..1.0).contains(&overlap) {
+        if length == 0 || secs > MAX_CHUNK_SECS || !(0.0..1.0).contains(&overlap) {
             return Err(config.bad(format!(
-                "`chunk_length_s` is {secs} and `overlap` {overlap}; the first must be positive, the second from 0 to \
-                 below 1"
+                "`chunk_length_s` is {secs} and `overlap` {overlap}; the first must be above 0 and up to {MAX_CHUNK_SECS}, \
+                 the second from 0 to below 1"
             )));
         }
         let stride = (((1.0 - overlap) * length as f64) as usize).max(1);

@@ -161,8 +161,7 @@ pub fn model(config: &Config, source: &Source) -> Result<Model> {
 
 impl MimiConfig {
     fn check(&self, config: &Config) -> Result<()> {
-        let seanet = self.seanet();
-        config.require_sizes(&seanet.sizes())?;
+        self.seanet().check(config)?;
         config.require_sizes(&[
             ("sampling_rate", self.sampling_rate as usize),
             ("codebook_dim", self.codebook_dim()),
@@ -180,9 +179,25 @@ impl MimiConfig {
         ])?;
         config.require_codebook_size(self.codebook_size)?;
         config.require("hidden_act", &self.hidden_act.as_str(), &["gelu"])?;
-        config.require("audio_channels", &self.audio_channels, &[1, 2])?;
+        // codewords are subtracted from projected latents
+        let dim = self.vector_quantization_hidden_dimension;
+        config.require("codebook_dim", &self.codebook_dim(), &[dim])?;
         if let Some(rope) = &self.rope_parameters {
             config.require("rope_type", &rope.rope_type.as_str(), &["default"])?;
+        }
+        for (key, value) in [
+            ("norm_eps", self.norm_eps),
+            ("rope_theta", self.rope_theta()),
+        ] {
+            if !(value.is_finite() && value > 0.0) {
+                return Err(config.bad(format!("`{key}` is {value}; it must be above 0")));
+            }
+        }
+        if !self.codebook_size.is_power_of_two() {
+            return Err(config.bad(format!(
+                "`codebook_size` is {}; it must be a power of two",
+                self.codebook_size
+            )));
         }
         if self.num_semantic_quantizers >= self.num_quantizers {
             return Err(config.bad(format!(
@@ -195,6 +210,11 @@ impl MimiConfig {
                 "num_key_value_heads",
                 self.num_key_value_heads,
                 self.num_attention_heads,
+            ),
+            (
+                "num_attention_heads",
+                self.num_attention_heads,
+                self.hidden_size,
             ),
             ("upsample_groups", self.upsample_groups, self.hidden_size),
             (
@@ -213,6 +233,14 @@ impl MimiConfig {
     fn head_dim(&self) -> usize {
         self.head_dim
             .unwrap_or(self.hidden_size / self.num_attention_heads.max(1))
+    }
+
+    /// Given alone in older files.
+    fn rope_theta(&self) -> f32 {
+        let rope = self.rope_parameters.as_ref();
+        rope.map(|rope| rope.rope_theta)
+            .or(self.rope_theta)
+            .unwrap_or(10_000.0)
     }
 
     fn codebook_dim(&self) -> usize {
@@ -340,12 +368,7 @@ impl MimiConfig {
             kv_heads,
             head_dim,
             window: self.sliding_window,
-            rope_theta: self
-                .rope_parameters
-                .as_ref()
-                .map(|rope| rope.rope_theta)
-                .or(self.rope_theta)
-                .unwrap_or(10_000.0),
+            rope_theta: self.rope_theta(),
             norm_eps: self.norm_eps,
         })
     }
@@ -371,6 +394,10 @@ impl MimiConfig {
                 let usage = usage.max(1e-5);
                 row.iter_mut().for_each(|x| *x /= usage);
             }
+            weights.check_finite(
+                &format!("{} / cluster_usage", name("embed_sum")),
+                &sums.data,
+            )?;
             Ok(sums)
         };
         Ok(Rvq {

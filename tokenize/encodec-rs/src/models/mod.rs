@@ -23,27 +23,30 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// Codebooks used where neither the caller nor the model says otherwise: those of the recipe.
 const DEFAULT_CODEBOOKS: usize = 8;
 
+/// Sizes beyond are damage, and would overflow what is computed from them.
+const LIMIT: usize = 1 << 20;
+/// Strides of an encoder, likewise.
+const MAX_RATIOS: usize = 16;
+
 /// Reads the codec in `folder`, which will carry `name`, with its first `codebooks` codebooks (8, or all if it has fewer).
 pub fn load(folder: &Path, name: &str, codebooks: Option<usize>) -> Result<Model> {
-    #[derive(Deserialize)]
-    struct Kind {
-        model_type: String,
-    }
     let config = Config::read(&folder.join(CONFIG_FILE))?;
+    let read = config.architecture()?;
     let source = Source {
         name,
         weights: Weights::open(&folder.join(WEIGHTS_FILE))?,
         codebooks,
     };
-    match config.parse::<Kind>()?.model_type.as_str() {
-        "mimi" => mimi::model(&config, &source),
-        "encodec" => encodec::model(&config, &source),
-        "dac" => dac::model(&config, &source),
-        other => Err(config.bad(format!(
-            "model_type `{other}` is not a codec known here; known: mimi, encodec, dac"
-        ))),
-    }
+    read(&config, &source)
 }
+
+/// Checks that `config`, a `config.json`, is one of a codec known here: before its weights are downloaded.
+pub(crate) fn check_architecture(config: &Path) -> Result<()> {
+    Config::read(config)?.architecture().map(|_| ())
+}
+
+/// Reads a model of one architecture.
+type Reader = fn(&Config, &Source) -> Result<Model>;
 
 /// A `config.json`.
 struct Config {
@@ -61,6 +64,21 @@ impl Config {
             path: path.to_owned(),
             text,
         })
+    }
+
+    fn architecture(&self) -> Result<Reader> {
+        #[derive(Deserialize)]
+        struct Kind {
+            model_type: String,
+        }
+        match self.parse::<Kind>()?.model_type.as_str() {
+            "mimi" => Ok(mimi::model),
+            "encodec" => Ok(encodec::model),
+            "dac" => Ok(dac::model),
+            other => Err(self.bad(format!(
+                "model_type `{other}` is not a codec known here; known: mimi, encodec, dac"
+            ))),
+        }
     }
 
     fn parse<T: DeserializeOwned>(&self) -> Result<T> {
@@ -94,20 +112,33 @@ impl Config {
         }
     }
 
-    /// Codes are stored in 16 bits, and transformers wants a power of two.
+    /// Codes are stored in 16 bits.
     fn require_codebook_size(&self, size: usize) -> Result<()> {
-        match size.is_power_of_two() && (2..=1 << 16).contains(&size) {
+        match (2..=1 << 16).contains(&size) {
             true => Ok(()),
             false => Err(self.bad(format!(
-                "`codebook_size` is {size}; it must be a power of two from 2 to 65536"
+                "`codebook_size` is {size}; it must be from 2 to 65536"
             ))),
         }
     }
 
-    /// Checks that every named size lies in 1..=`limit`: sizes beyond are damage, and would overflow what is computed
-    /// from them.
+    /// Checks the strides of the convolutions, whose channels double from one to the next.
+    fn require_ratios(&self, key: &str, ratios: &[usize]) -> Result<()> {
+        let product = ratios.iter().try_fold(1, |product: usize, &ratio| {
+            product
+                .checked_mul(ratio)
+                .filter(|p| (1..=LIMIT).contains(p))
+        });
+        match (1..=MAX_RATIOS).contains(&ratios.len()) && product.is_some() {
+            true => Ok(()),
+            false => Err(self.bad(format!(
+                "`{key}` is {ratios:?}; 1 to {MAX_RATIOS} numbers are needed, of a product from 1 to {LIMIT}"
+            ))),
+        }
+    }
+
+    /// Checks that every named size lies in 1..=[`LIMIT`].
     fn require_sizes(&self, sizes: &[(&str, usize)]) -> Result<()> {
-        const LIMIT: usize = 1 << 20;
         match sizes.iter().find(|(_, size)| !(1..=LIMIT).contains(size)) {
             None => Ok(()),
             Some((key, size)) => {

@@ -1,6 +1,7 @@
 //! The convolutional encoder and decoder that Mimi and EnCodec share,
 //! [SoundStream](https://arxiv.org/abs/2107.03312), [EnCodec](https://arxiv.org/abs/2210.13438).
 
+use super::{Config, LIMIT};
 use crate::Result;
 use crate::network::{
     Activation, Conv1d, ConvTranspose1d, GroupNorm, Layer, Lstm, PadMode, Padding, Residual,
@@ -35,9 +36,9 @@ pub struct SeaNet {
 struct Taps(usize, usize, usize);
 
 impl SeaNet {
-    /// Sizes that must not be zero, by key.
-    pub fn sizes(&self) -> Vec<(&'static str, usize)> {
-        let mut sizes = vec![
+    /// Checks all settings but the widths of tensors, which the checkpoint's shapes are compared with.
+    pub fn check(&self, config: &Config) -> Result<()> {
+        config.require_sizes(&[
             ("audio_channels", self.audio_channels),
             ("hidden_size", self.hidden_size),
             ("num_filters", self.num_filters),
@@ -46,13 +47,37 @@ impl SeaNet {
             ("residual_kernel_size", self.residual_kernel_size),
             ("dilation_growth_rate", self.dilation_growth_rate),
             ("compress", self.compress),
-        ];
-        sizes.extend(
-            self.upsampling_ratios
-                .iter()
-                .map(|&r| ("upsampling_ratios", r)),
-        );
-        sizes
+        ])?;
+        config.require("audio_channels", &self.audio_channels, &[1, 2])?;
+        config.require_ratios("upsampling_ratios", &self.upsampling_ratios)?;
+        if self.compress > self.num_filters {
+            return Err(config.bad(format!(
+                "`compress` is {}; it must not be above `num_filters`, {}",
+                self.compress, self.num_filters
+            )));
+        }
+        let last = self.num_residual_layers.saturating_sub(1);
+        if self.dilation(last).is_none_or(|dilation| dilation > LIMIT) {
+            return Err(config.bad(format!(
+                "`num_residual_layers` is {} and `dilation_growth_rate` {}; the dilation of the last layer, rate^{last}, \
+                 must not be above {LIMIT}",
+                self.num_residual_layers, self.dilation_growth_rate
+            )));
+        }
+        // transformers: without causal convolutions nothing but 1 makes sense
+        let trim = self.trim_right_ratio;
+        if !(0.0..=1.0).contains(&trim) || (!self.use_causal_conv && trim != 1.0) {
+            return Err(config.bad(format!(
+                "`trim_right_ratio` is {trim}; it must be from 0 to 1, and 1 where `use_causal_conv` is false"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Dilation of the residual layer `index`.
+    fn dilation(&self, index: usize) -> Option<usize> {
+        self.dilation_growth_rate
+            .checked_pow(u32::try_from(index).ok()?)
     }
 
     /// Samples of a latent frame.
@@ -202,7 +227,7 @@ impl<'a> Builder<'a> {
 
     fn residuals(&mut self, channels: usize) -> Result<()> {
         for index in 0..self.net.num_residual_layers {
-            let dilation = self.net.dilation_growth_rate.pow(index as u32);
+            let dilation = self.net.dilation(index).expect("checked");
             let hidden = channels / self.net.compress;
             let here = self.here();
             let conv = |at: &str, channels, taps| {
