@@ -31,7 +31,7 @@ fn the_model_beats_unigrams_is_reported_and_speaks() {
     let checkpoint = Path::new(summary["checkpoint"].as_str().unwrap());
     // A prompt of 2 s or so, and 1 to 2 s more of it.
     let prompt = corpus().join("en/en-0-1.flac");
-    let prompt_secs = audio::load(&prompt, 24_000).unwrap().audio.samples.len() as f64 / 24_000.0;
+    let prompt_secs = audio::load(&prompt, 24_000, 1).unwrap().audio.samples.len() as f64 / 24_000.0;
     let speak = |prompt: &Path, name: &str, seed: &str| {
         let out = job.path(name);
         let mut generate = bin("generate");
@@ -42,7 +42,7 @@ fn the_model_beats_unigrams_is_reported_and_speaks() {
             .arg(prompt);
         generate.args(["--min-seconds", "1", "--seconds", "2", "--seed", seed]);
         run_ok(generate.arg("--out").arg(&out));
-        audio::decode_file(&out).unwrap().audio.samples
+        audio::decode_file(&out, 1).unwrap().audio.samples
     };
     let continued = speak(&prompt, "continued.wav", "1");
     let secs = continued.len() as f64 / 24_000.0 - prompt_secs;

@@ -96,6 +96,16 @@ pub enum Error {
         /// Ids of each.
         size: usize,
     },
+    /// An option that this codec does not have.
+    #[error("codec {codec} only knows {option} {only}; drop {option}")]
+    FixedOption {
+        /// The codec.
+        codec: String,
+        /// The option.
+        option: String,
+        /// Its only value.
+        only: String,
+    },
     /// The output folder holds something else.
     #[error("{} is not empty and holds no tokenizing job ({found}); choose a new or empty folder", dir.display())]
     OtherData {
@@ -176,6 +186,34 @@ pub enum Error {
         given: String,
         /// SHA-256 of its weights.
         found: String,
+    },
+    /// The codec named in a shard cannot be opened.
+    #[error(
+        "{} was made with codec {name}, which cannot be opened from here: {cause}. \
+         If it lies elsewhere, say where with --codec",
+        shard.display()
+    )]
+    ShardCodec {
+        /// The shard.
+        shard: PathBuf,
+        /// The codec as it was named when the shard was made.
+        name: String,
+        /// What is in the way.
+        cause: encodec_rs::Error,
+    },
+    /// A file would be overwritten by what is made of it.
+    #[error("the output {} is one of the inputs; choose another folder", path.display())]
+    OverInput {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A recording that a codec refuses.
+    #[error("{}: {cause}", path.display())]
+    Recording {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: encodec_rs::Error,
     },
     /// An audio file, where it is not merely a bad record.
     #[error(transparent)]

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use encodec_rs::Codec;
+use encodec_rs::{Codec, Precision};
 use shards::{CodecInfo, Dataset, Job, Manifest, ShardEntry, ShardMeta, ShardWriter, Vocab};
 
-use crate::encode::{Encoded, Encoder, PIECE_SECS};
+use crate::encode::{Encoded, Encoder, Group, PIECE_SECS};
 use crate::error::{Error, Result};
 use crate::output::{OutputDir, UnitSummary};
 use crate::pipeline::{Limits, ordered_map};
@@ -14,8 +14,8 @@ use crate::skipped::{self, BadRecord};
 use crate::source::{RawDocument, Source};
 use crate::summary::Summary;
 
-/// Documents that may wait for a slow one before them, for each thread.
-const WINDOW_PER_THREAD: usize = 16;
+/// Documents that may wait for a slow one before them, for each thread: more than are encoded together.
+const WINDOW_PER_THREAD: usize = 64;
 
 /// A source with everything that turns it into shards.
 pub struct Tokenization<'a> {
@@ -27,6 +27,8 @@ pub struct Tokenization<'a> {
     pub vocab: &'a Vocab,
     /// Its folder.
     pub tokenizer_dir: PathBuf,
+    /// The numbers the codec computes with, which its codes depend on.
+    pub precision: Precision,
 }
 
 /// What changes how a job runs and not what it makes.
@@ -45,6 +47,11 @@ impl Tokenization<'_> {
     pub fn job(&self) -> Job {
         let mut arguments = self.source.arguments();
         arguments.insert("piece_secs".to_owned(), PIECE_SECS.to_string());
+        let precision = match self.precision {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        };
+        arguments.insert("precision".to_owned(), precision.to_owned());
         let layout = serde_json::to_vec(self.vocab.layout()).expect("plain data has a JSON form");
         arguments.insert("vocab_sha256".to_owned(), shards::sha256_hex(&layout));
         let units = self
@@ -144,11 +151,7 @@ impl Tokenization<'_> {
             threads,
             window: WINDOW_PER_THREAD * threads,
         };
-        let map = |step| match step {
-            Step::Begin(unit) => Done::Begin(unit),
-            Step::Document(raw) => Done::Document(raw.bytes(), encoder.encode(&raw).map(Box::new)),
-            Step::End => Done::End,
-        };
+        let map = |first, more: &mut dyn FnMut() -> _| encode_steps(&encoder, first, more);
         ordered_map(limits, steps, map, |done| sink.take(done))
     }
 
@@ -198,6 +201,38 @@ enum Done {
     Begin(usize),
     Document(u64, std::result::Result<Box<Encoded>, BadRecord>),
     End,
+}
+
+/// Takes steps until there is enough audio to encode together.
+fn encode_steps(
+    encoder: &Encoder<'_>,
+    first: Step,
+    more: &mut dyn FnMut() -> Option<Step>,
+) -> Vec<Done> {
+    let mut group = Group::new(encoder);
+    // `None` for a document
+    let mut taken = Vec::new();
+    let mut next = Some(first);
+    while let Some(step) = next {
+        taken.push(match step {
+            Step::Begin(unit) => Some(Done::Begin(unit)),
+            Step::End => Some(Done::End),
+            Step::Document(raw) => {
+                group.add(raw);
+                None
+            }
+        });
+        next = if group.is_full() { None } else { more() };
+    }
+    let mut documents = group.finish().into_iter();
+    let mut document = || {
+        let (bytes, encoded) = documents.next().expect("a result for each document");
+        Done::Document(bytes, encoded.map(Box::new))
+    };
+    taken
+        .into_iter()
+        .map(|done| done.unwrap_or_else(&mut document))
+        .collect()
 }
 
 /// Receives documents in order and writes one shard after another.

@@ -9,6 +9,7 @@
 //! A [`source::Source`] plans units of documents; [`job::run`] turns each unit into one shard file. What is finished is
 //! never redone, what is unfinished is redone whole, and the bytes do not depend on the number of threads.
 
+pub mod check;
 pub mod commands;
 pub mod encode;
 pub mod error;

@@ -46,7 +46,7 @@ struct Args {
     /// Seed of the draws.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Codec file, if it is not a built-in one.
+    /// The codec's name, folder or file, if it is not where it was when the data was made.
     #[arg(long)]
     codec: Option<String>,
     /// Where tensors live.
@@ -100,7 +100,12 @@ fn speak<B: AutodiffBackend>(args: &Args) -> Result<()> {
     };
     let generated = generator.generate(&prompt, &options)?;
     let samples = generator.codec().decode(&generated.codes)?;
-    audio::write_wav(&args.out, &samples, spec.sample_rate_hz)?;
+    let audio = audio::Audio {
+        samples,
+        channels: spec.channels,
+        sample_rate_hz: spec.sample_rate_hz,
+    };
+    audio::write_wav(&args.out, &audio)?;
     report(&args.out, &generated, spec.frame_rate_hz);
     Ok(())
 }
@@ -110,8 +115,9 @@ fn read_prompt<B: Backend>(prompt: &str, generator: &Generator<B>) -> Result<Pro
     const EXTENSIONS: [&str; 8] = ["wav", "flac", "mp3", "ogg", "oga", "m4a", "aac", "mp4"];
     let path = Path::new(prompt);
     if path.is_file() {
-        let rate = generator.codec().spec().sample_rate_hz;
-        return Ok(Prompt::Audio(audio::load(path, rate)?.audio.samples));
+        let spec = generator.codec().spec();
+        let prompt = audio::load(path, spec.sample_rate_hz, spec.channels)?;
+        return Ok(Prompt::Audio(prompt.audio.samples));
     }
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     if extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str())) {

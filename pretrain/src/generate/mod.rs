@@ -12,7 +12,7 @@ use std::path::Path;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
-use encodec_rs::{Codec, Codes, Options};
+use encodec_rs::{Codec, Codes};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use shards::{TokenKind, Vocab};
@@ -24,7 +24,7 @@ use crate::model::{Cache, Context, Qwen3, RopeTable};
 /// What a generation starts from.
 #[derive(Clone, Debug)]
 pub enum Prompt {
-    /// Mono samples at the codec's rate; the model goes on with the audio.
+    /// Samples at the codec's rate, `[n, channels]`; the model goes on with the audio.
     Audio(Vec<f32>),
     /// A transcript; the model speaks it.
     Text(String),
@@ -80,13 +80,19 @@ impl<B: Backend> Generator<B> {
                 dir.display()
             ))
         })?;
-        let codec = encodec_rs::open(
-            codec.unwrap_or(&trained.name),
-            &Options {
-                codebooks: Some(trained.codebooks),
-                ..Options::default()
-            },
-        )?;
+        let options = encodec_rs::Options {
+            codebooks: Some(trained.codebooks),
+            ..encodec_rs::Options::default()
+        };
+        let name = codec.unwrap_or(&trained.name);
+        let codec = encodec_rs::open(name, &options).map_err(|error| {
+            Error::Generate(format!(
+                "{} was trained with codec {}, and {name} cannot be opened from here: {error}. If it lies elsewhere, say \
+                 where with --codec",
+                dir.display(),
+                trained.name
+            ))
+        })?;
         if codec.spec().sha256 != trained.sha256 {
             return Err(Error::Generate(format!(
                 "{} was trained with codec {} of SHA-256 {}, but this one's is {}; give the right one with --codec PATH",

@@ -1,6 +1,6 @@
 //! Measures a codec on recordings: `cargo run --release -p encodec-rs --example quality -- CODEC FILE.wav ...`
 //!
-//! The files are 24 kHz mono WAV. For each: the log-spectral distance of the decoded audio, and of two controls that
+//! The files are mono WAV at the codec's rate. For each: the log-spectral distance of the decoded audio, and of two controls that
 //! show what a bad result is: the same codes with their frames in reverse order, and the next file decoded instead.
 //! Then the use of each codebook, and the speed on one thread.
 
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use encodec_rs::Codes;
-use encodec_rs::quality::{log_spectral_distance, perplexity};
+use encodec_rs::quality::{Usage, log_spectral_distance};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -52,8 +52,10 @@ fn run(codec: &str, files: &[String]) -> Result<(), Box<dyn std::error::Error>> 
     );
     let mut sums = [0.0; 4];
     for (i, original) in originals.iter().enumerate() {
-        let distance =
-            |samples: &[f32]| log_spectral_distance(original, samples).unwrap_or(f64::NAN);
+        let distance = |samples: &[f32]| {
+            log_spectral_distance(original, samples, codec.spec().sample_rate_hz)
+                .unwrap_or(f64::NAN)
+        };
         let row = [
             distance(&decoded[i]),
             distance(&codec.decode(&reversed(&codes[i]))?),
@@ -72,7 +74,7 @@ fn run(codec: &str, files: &[String]) -> Result<(), Box<dyn std::error::Error>> 
             .flat_map(|codes| (0..codes.frames()).map(move |i| codes.frame(i)[codebook]));
         println!(
             "codebook {codebook}: perplexity {:.0} of {}",
-            perplexity(used),
+            Usage::of(used).perplexity,
             codec.spec().codebook_size
         );
     }

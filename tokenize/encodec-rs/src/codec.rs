@@ -26,6 +26,12 @@ pub trait Codec: Send + Sync {
             .collect()
     }
 
+    /// Whether the codec cuts audio into chunks that it encodes apart (EnCodec 48 kHz). The codes of an utterance are then
+    /// those of its chunks, one after another, and cutting it elsewhere gives codes that do not decode together.
+    fn is_chunked(&self) -> bool {
+        false
+    }
+
     /// Samples of one utterance; a fraction of a frame more or less than `frames * spec().samples_per_frame()`.
     ///
     /// # Shapes

@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let bar = ProgressBar::new(files.len() as u64);
     let load = |file: &scan::AudioFile| {
-        let decoded = audio::load(&args.dir.join(&file.relative), mel_rvq::SAMPLE_RATE_HZ)?;
+        let decoded = audio::load(&args.dir.join(&file.relative), mel_rvq::SAMPLE_RATE_HZ, 1)?;
         bar.inc(1);
         Ok(decoded.audio.samples)
     };

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use audio::Audio;
 use encodec_rs::{Codec, Codes, Options};
 use shards::{CodecInfo, Document, ShardReader};
 
@@ -12,7 +13,7 @@ use crate::error::{Error, Result};
 const EXAMPLES: &str = "\
 Examples:
   tokenize decode data/recordings/part-00000.parquet --id en/interview-01 --out interview.wav
-  tokenize decode data/recordings/part-00000.parquet --id en/interview-01 --out interview.wav --codec my-codec.safetensors";
+  tokenize decode data/recordings/part-00000.parquet --id en/interview-01 --out interview.wav --codec codecs/mimi";
 
 /// Ids listed when an unknown one is asked for.
 const LISTED: usize = 5;
@@ -29,7 +30,7 @@ pub struct Args {
     /// The wav file to write
     #[arg(long)]
     out: PathBuf,
-    /// The codec's name or .safetensors file [default: the one named in the shard]
+    /// The codec's name, folder or .safetensors file [default: the one named in the shard]
     #[arg(long)]
     codec: Option<String>,
 }
@@ -43,13 +44,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let document = find(&reader, &args.shard, &args.id)?;
     let codec = open_codec(&args.shard, &info, args.codec.as_deref())?;
-    let samples = decode(&*codec, &document)?;
+    let samples = decode(&*codec, info.codebooks, &document)?;
     if samples.is_empty() {
         let (shard, what) = (args.shard.clone(), format!("document {:?}", args.id));
         return Err(Error::NoCodes { shard, what }.into());
     }
-    audio::write_wav(&args.out, &samples, info.sample_rate_hz)?;
-    let secs = samples.len() as f64 / f64::from(info.sample_rate_hz);
+    let channels = codec.spec().channels;
+    let secs = (samples.len() / channels) as f64 / f64::from(info.sample_rate_hz);
+    let audio = Audio {
+        samples,
+        channels,
+        sample_rate_hz: info.sample_rate_hz,
+    };
+    audio::write_wav(&args.out, &audio)?;
     println!(
         "{}: {secs:.2} s at {} Hz",
         args.out.display(),
@@ -102,35 +109,39 @@ fn find(reader: &ShardReader, shard: &Path, id: &str) -> Result<Document> {
 
 /// Opens the codec and checks that its weights are those that made the codes.
 fn open_codec(shard: &Path, info: &CodecInfo, given: Option<&str>) -> Result<Box<dyn Codec>> {
-    let given = given.unwrap_or(&info.name);
-    let codec = encodec_rs::open(
-        given,
-        &Options {
-            codebooks: Some(info.codebooks),
-            ..Options::default()
-        },
-    )?;
+    let options = Options {
+        codebooks: Some(info.codebooks),
+        ..Options::default()
+    };
+    let codec = match given {
+        Some(given) => encodec_rs::open(given, &options)?,
+        None => encodec_rs::open(&info.name, &options).map_err(|cause| Error::ShardCodec {
+            shard: shard.to_owned(),
+            name: info.name.clone(),
+            cause,
+        })?,
+    };
     if codec.spec().sha256 != info.sha256 {
         return Err(Error::OtherCodec {
             shard: shard.to_owned(),
             name: info.name.clone(),
             expected: info.sha256.clone(),
-            given: given.to_owned(),
+            given: given.unwrap_or(&info.name).to_owned(),
             found: codec.spec().sha256.clone(),
         });
     }
     Ok(codec)
 }
 
-/// Samples of all segments with audio, one after another.
-fn decode(codec: &dyn Codec, document: &Document) -> Result<Vec<f32>> {
+/// Samples of all segments with audio, one after another, from their first `codebooks` codebooks.
+fn decode(codec: &dyn Codec, codebooks: usize, document: &Document) -> Result<Vec<f32>> {
     let mut samples = Vec::new();
     for segment in document
         .segments
         .iter()
         .filter(|segment| !segment.codes.is_empty())
     {
-        let codes = Codes::new(codec.spec().codebooks, segment.codes.clone());
+        let codes = Codes::new(codebooks, segment.codes.clone());
         samples.extend(codec.decode(&codes)?);
     }
     Ok(samples)

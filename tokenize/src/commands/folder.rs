@@ -6,6 +6,7 @@ use anyhow::Context;
 use serde_json::json;
 use shards::Vocab;
 
+use super::codec::CodecArgs;
 use crate::job::{RunOptions, Tokenization};
 use crate::output;
 use crate::source::{Source, Transcript};
@@ -14,8 +15,9 @@ use crate::summary::thousands;
 
 const EXAMPLES: &str = "\
 Examples:
-  tokenize folder recordings --out data/recordings --codec mel-rvq --tokenizer tokenizer
-  tokenize folder corpus --manifest corpus/rows.jsonl --lang en --out data/corpus --codec mel-rvq --tokenizer tokenizer
+  tokenize folder recordings --out data/recordings --tokenizer tokenizer
+  tokenize folder recordings --out data/recordings --tokenizer tokenizer --codec codecs/mimi
+  tokenize folder corpus --manifest corpus/rows.jsonl --lang en --out data/corpus --tokenizer tokenizer
   tokenize folder corpus --out data/corpus --codec mel-rvq --tokenizer tokenizer --dry-run
 
 Running the same command again continues where it stopped.
@@ -36,9 +38,8 @@ pub struct Args {
     /// Folder for the shards
     #[arg(long)]
     out: PathBuf,
-    /// mel-rvq (embedded), or a codec's .safetensors file
-    #[arg(long)]
-    codec: String,
+    #[command(flatten)]
+    codec: CodecArgs,
     /// Folder of tokenizer.json and audio_vocab.json, as made by `tokenize vocab`
     #[arg(long)]
     tokenizer: PathBuf,
@@ -80,8 +81,8 @@ fn parse_fraction(text: &str) -> Result<f64, String> {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let codec = encodec_rs::open(&args.codec, &encodec_rs::Options::default())?;
     let vocab = Vocab::load(&args.tokenizer).context("cannot load the tokenizer")?;
+    let codec = args.codec.open()?;
     let folder = Folder::open(&FolderOptions {
         dir: args.dir.clone(),
         out: Some(args.out.clone()),
@@ -102,6 +103,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         codec: &*codec,
         vocab: &vocab,
         tokenizer_dir: args.tokenizer.clone(),
+        precision: args.codec.precision.into(),
     };
     if args.dry_run {
         tokenization.check()?;

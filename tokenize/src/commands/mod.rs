@@ -1,5 +1,7 @@
 //! The command line: parse, call the library, print.
 
+mod codec;
+mod codec_check;
 mod codec_train;
 mod decode;
 mod folder;
@@ -21,7 +23,7 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   tokenize vocab --base tokenizer.json --out tokenizer
-  tokenize folder recordings --out data/recordings --codec mel-rvq --tokenizer tokenizer
+  tokenize folder recordings --out data/recordings --tokenizer tokenizer
   tokenize stats data/recordings
   tokenize decode data/recordings/part-00000.parquet --id en/interview-01 --out interview.wav";
 
@@ -31,6 +33,7 @@ enum Command {
     Stats(stats::Args),
     Decode(decode::Args),
     Vocab(vocab::Args),
+    CodecCheck(codec_check::Args),
     CodecTrain(codec_train::Args),
 }
 
@@ -41,6 +44,7 @@ pub fn main() -> ExitCode {
         Command::Stats(args) => stats::run(&args),
         Command::Decode(args) => decode::run(&args),
         Command::Vocab(args) => vocab::run(&args),
+        Command::CodecCheck(args) => codec_check::run(&args),
         Command::CodecTrain(args) => codec_train::run(&args),
     };
     match result {

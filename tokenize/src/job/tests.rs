@@ -17,6 +17,7 @@ struct Bench {
     temp: TempDir,
     vocab: Vocab,
     codec: MelRvq,
+    precision: Precision,
 }
 
 impl Bench {
@@ -45,6 +46,7 @@ impl Bench {
             temp,
             vocab,
             codec: MelRvq::embedded(),
+            precision: Precision::F32,
         }
     }
 
@@ -68,6 +70,7 @@ impl Bench {
             codec: &self.codec,
             vocab: &self.vocab,
             tokenizer_dir: self.path("tokenizer"),
+            precision: self.precision,
         };
         let out = self.path(out);
         tokenization.run(&RunOptions {
@@ -94,7 +97,12 @@ fn tone(path: &Path, rate_hz: u32, secs: f32) {
     let samples: Vec<f32> = (0..(secs * rate_hz as f32) as usize)
         .map(|n| 0.3 * (n as f32 * 2000.0 / rate_hz as f32).sin())
         .collect();
-    audio::write_wav(path, &samples, rate_hz).unwrap();
+    let audio = audio::Audio {
+        samples,
+        channels: 1,
+        sample_rate_hz: rate_hz,
+    };
+    audio::write_wav(path, &audio).unwrap();
 }
 
 /// A byte-level tokenizer of printable ASCII and the space, which is enough for these transcripts.
@@ -167,7 +175,7 @@ fn a_folder_becomes_a_dataset() {
         };
         assert_eq!(segment.text, text);
         assert_eq!(segment.text_ids, bench.vocab.encode_text(&text).unwrap());
-        let samples = audio::load(&bench.path(&format!("corpus/{n:02}.wav")), 24_000)
+        let samples = audio::load(&bench.path(&format!("corpus/{n:02}.wav")), 24_000, 1)
             .unwrap()
             .audio
             .samples;
@@ -224,13 +232,20 @@ fn an_interrupted_job_continues_and_keeps_finished_shards() {
 
 #[test]
 fn another_jobs_folder_is_refused_by_what_differs() {
-    let bench = Bench::new(3);
+    let mut bench = Bench::new(3);
     bench.run(60_000, "out", 1, 0.0).unwrap();
     let text = bench.run(70_000, "out", 1, 0.0).unwrap_err().to_string();
     assert!(
         text.contains("shard_bytes: \"60000\" there, \"70000\" now"),
         "{text}"
     );
+    bench.precision = Precision::Bf16;
+    let text = bench.run(60_000, "out", 1, 0.0).unwrap_err().to_string();
+    assert!(
+        text.contains("precision: \"f32\" there, \"bf16\" now"),
+        "{text}"
+    );
+    bench.precision = Precision::F32;
     tone(&bench.path("corpus/99.wav"), 24_000, 0.2);
     let text = bench.run(60_000, "out", 1, 0.0).unwrap_err().to_string();
     assert!(
@@ -325,6 +340,7 @@ fn rows_of_a_manifest_become_segments() {
         codec: &bench.codec,
         vocab: &bench.vocab,
         tokenizer_dir: bench.path("tokenizer"),
+        precision: bench.precision,
     };
     let options = RunOptions {
         out: bench.path("out"),

@@ -61,7 +61,7 @@ fn recording() -> Vec<f32> {
 }
 
 fn distance(original: &[f32], codes: &Codes) -> f64 {
-    log_spectral_distance(original, &CODEC.decode(codes).unwrap()).unwrap()
+    log_spectral_distance(original, &CODEC.decode(codes).unwrap(), SAMPLE_RATE_HZ).unwrap()
 }
 
 #[test]

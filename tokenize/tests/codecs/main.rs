@@ -1,0 +1,5 @@
+//! Codecs as the user of the program meets them.
+
+mod check;
+mod golden;
+mod run;
