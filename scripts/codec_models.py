@@ -6,6 +6,7 @@ code. `liven` scales each layer to a steady output, and `fit_codebooks` draws co
 
 import dataclasses
 import json
+import math
 import pathlib
 
 import numpy as np
@@ -64,6 +65,32 @@ def load(folder: pathlib.Path) -> nn.Module:
             conv.padding_right = conv.padding_total // 2
             conv.padding_left = conv.padding_total - conv.padding_right
     return model
+
+
+def published(name: str, folder: pathlib.Path, waves: list[np.ndarray], seed: int = 1) -> nn.Module:
+    """The checkpoint `folder` with the architecture of the published `name`; made, and fitted to `waves`
+    (`[samples, channels]`), if it is not there."""
+    if not (folder / "model.safetensors").exists():
+        kind, options = PUBLISHED[name]
+        model = build(kind, options, seed)
+        longest = int(10 * model.config.sampling_rate)
+        chunk = getattr(model.config, "chunk_length", None) or longest
+        liven(model, waves[0][:min(longest, chunk)], seed)
+        fit_codebooks(model, waves, seed)
+        model.save_pretrained(folder)
+    return load(folder)
+
+
+def channels_of(model: nn.Module) -> int:
+    return getattr(model.config, "audio_channels", 1)
+
+
+def hop_of(model: nn.Module) -> int:
+    """Samples of a frame."""
+    c = model.config
+    if kind_of(model) == "mimi":
+        return math.prod(c.upsampling_ratios) * c.latent_stride
+    return math.prod(c.downsampling_ratios if kind_of(model) == "dac" else c.upsampling_ratios)
 
 
 def kind_of(model: nn.Module) -> str:
@@ -144,20 +171,22 @@ def fit_codebooks(model: nn.Module, waves: list[np.ndarray], seed: int) -> None:
             fit_rvq(part, books, latents, generator)
 
 
-def drawn_from(pool: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-    """`size` rows of `pool`, `[n, dim]`, each varied in length and direction."""
+def drawn_from(pool: torch.Tensor, size: int, least: float, generator: torch.Generator) -> torch.Tensor:
+    """`size` rows of `pool`, `[n, dim]`, each varied in length, and by noise of at least `least`."""
     rows = pool[torch.randint(len(pool), (size,), generator=generator)]
     length = 0.5 + 0.6 * torch.rand(size, 1, generator=generator)
-    return rows * length + 0.25 * pool.std() * torch.randn(rows.shape, generator=generator)
+    noise = max(0.25 * float(pool.std()), least)
+    return rows * length + noise * torch.randn(rows.shape, generator=generator)
 
 
 def fit_rvq(part: nn.Module, books: list[nn.Module], latents: torch.Tensor, generator: torch.Generator) -> None:
     if getattr(part, "input_proj", None) is not None:
         latents = latents @ part.input_proj.weight[:, :, 0].T
         part.output_proj.weight.mul_(1.0 / (part.output_proj.weight[:, :, 0] @ latents.T).std())
+    least = 0.1 * float(latents.std())  # or nothing would be left for the last of 32 codebooks
     for book in books:
         size = len(book.embed)
-        entries = drawn_from(latents, size, generator)
+        entries = drawn_from(latents, size, least, generator)
         if hasattr(book, "embed_sum"):
             book.cluster_usage.copy_(torch.exp(1.5 * torch.randn(size, generator=generator)))
             book.cluster_usage[0] = 0.0  # a dead entry: transformers divides it by 1e-5
@@ -181,7 +210,7 @@ def fit_factorized(books: list[nn.Module], latents: torch.Tensor, generator: tor
         for bias in (book.in_proj.bias, book.out_proj.bias):
             bias.copy_(0.05 * torch.randn(bias.shape, generator=generator))
         projected = latents @ weight.T + book.in_proj.bias
-        book.codebook.weight.copy_(drawn_from(projected, len(book.codebook.weight), generator))
+        book.codebook.weight.copy_(drawn_from(projected, len(book.codebook.weight), 0.0, generator))
         latents = latents - book(latents.T[None])[0][0].T
 
 
@@ -221,8 +250,7 @@ def encode(model: nn.Module, wave: np.ndarray, codebooks: int | None = None, fit
         else:
             model.encoder(values)
     elif kind_of(model) == "dac":
-        hop = int(np.prod(model.config.downsampling_ratios))
-        values = nn.functional.pad(values, (0, -values.shape[-1] % hop))
+        values = nn.functional.pad(values, (0, -values.shape[-1] % hop_of(model)))
         codes = model.encode(values, n_quantizers=codebooks).audio_codes[0].T
     else:
         codes, scales = encode_chunks(model, values)
@@ -279,8 +307,7 @@ def squared_distances(model: nn.Module, encoded: Encoded):
         for index, book in enumerate(model.quantizer.quantizers[:used]):
             projected = latents @ book.in_proj.weight[:, :, 0].double().T + book.in_proj.bias.double()
             entries = book.codebook.weight.double()
-            unit = nn.functional.normalize
-            yield ((unit(projected)[:, None] - unit(entries)[None]) ** 2).sum(-1).numpy()
+            yield torch.cdist(nn.functional.normalize(projected), nn.functional.normalize(entries)).square().numpy()
             chosen = entries[codes[:, index]]
             latents = latents - chosen @ book.out_proj.weight[:, :, 0].double().T - book.out_proj.bias.double()
         return
@@ -291,8 +318,7 @@ def squared_distances(model: nn.Module, encoded: Encoded):
             residual = latents @ part.input_proj.weight[:, :, 0].double().T
         for book in books[: used - index]:
             entries = book.embed.double()
-            yield (residual**2).sum(-1, keepdim=True).numpy() - 2 * (residual @ entries.T).numpy() + \
-                (entries**2).sum(-1).numpy()
+            yield torch.cdist(residual, entries).square().numpy()
             residual = residual - entries[codes[:, index]]
             index += 1
 
