@@ -295,6 +295,17 @@ impl Padding {
 }
 
 impl Padding {
+    /// Elements that follow a signal of `n` before windows of `span` that start every `stride`.
+    pub fn right_of(&self, n: usize, span: usize, stride: usize) -> usize {
+        let padded = self.left + n + self.right;
+        let extra = match padded.checked_sub(span) {
+            _ if !self.complete => 0,
+            None => span - padded,
+            Some(starts) => starts.next_multiple_of(stride) - starts,
+        };
+        self.right + extra
+    }
+
     /// The element of a signal of `n` that stands at `position`, which is negative before the signal and `n` or more after
     /// it; `None` is a zero. `pad_right` elements follow the signal, [`Conv1d::pad_right`].
     pub fn source(&self, position: isize, n: usize, pad_right: usize) -> Option<usize> {
@@ -321,20 +332,9 @@ impl Conv1d {
         (self.weight.shape[2] - 1) * self.dilation + 1
     }
 
-    /// Elements appended for an input of `n`: the fixed padding and what completes the last window.
+    /// Elements that follow an input of `n`: the fixed padding and what completes the last window.
     pub fn pad_right(&self, n: usize) -> usize {
-        let Padding {
-            left,
-            right,
-            complete,
-            ..
-        } = self.padding;
-        let padded = left + n + right;
-        let extra = match complete && padded > self.span() {
-            true => (self.stride - (padded - self.span()) % self.stride) % self.stride,
-            false => 0,
-        };
-        right + extra
+        self.padding.right_of(n, self.span(), self.stride)
     }
 
     /// Outputs for `n` inputs.

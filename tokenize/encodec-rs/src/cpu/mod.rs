@@ -1,17 +1,136 @@
-//! Execution on a processor: one stream of samples a thread, in tiles of time.
+//! Execution on a processor: one thread a call, samples in tiles of time that stay in cache, weights read once for all
+//! utterances of a batch.
 
-use crate::network::Model;
-use crate::{Codec, CodecSpec, Codes, Precision, Result};
+mod attention;
+mod engine;
+mod framing;
+mod lstm;
+mod norm;
+mod product;
+mod program;
+mod quantize;
+mod queue;
+mod stream;
+mod transformer;
+
+use engine::{Engine, Input, Made};
+use framing::Piece;
+use program::Program;
+use quantize::Quantizer;
+pub use stream::{DecodeStream, EncodeStream};
+
+use crate::codec::check_samples;
+use crate::network::{Framing, Model};
+use crate::{Codec, CodecSpec, Codes, Error, Precision, Result};
+
+/// Audio that is computed at a time, in seconds, over all utterances of a batch: enough rows for every reading of the
+/// large weights, and a bound on memory.
+const PASS_SECS: f64 = 24.0;
 
 /// A [`Model`] ready to run on a processor.
 pub struct NeuralCodec {
     spec: CodecSpec,
+    framing: Framing,
+    latent: usize,
+    encoder: Engine,
+    quantizer: Quantizer,
+    decoder: Engine,
 }
 
 impl NeuralCodec {
     /// Packs the weights.
-    pub fn new(model: Model, _precision: Precision) -> Self {
-        Self { spec: model.spec }
+    pub fn new(model: Model, precision: Precision) -> Self {
+        Self {
+            spec: model.spec,
+            framing: model.framing,
+            latent: model.decoder.channels,
+            encoder: Engine::new(Program::new(model.encoder, precision)),
+            quantizer: Quantizer::new(model.quantizer),
+            decoder: Engine::new(Program::new(model.decoder, precision)),
+        }
+    }
+
+    /// What the encoder makes of an utterance, before it is quantized, `[frames, latent]`; chunks follow one another.
+    pub fn latents(&self, samples: &[f32]) -> Result<Vec<f32>> {
+        self.check(samples)?;
+        let pieces = framing::cut(&self.framing, samples, self.spec.channels);
+        let mut latents = vec![Vec::new(); pieces.len()];
+        self.encoder
+            .run(&inputs(&pieces), self.pass_samples(), |made, _| {
+                for Made { stream, rows } in made {
+                    latents[*stream].extend_from_slice(rows);
+                }
+            });
+        Ok(latents.concat())
+    }
+
+    /// Codes of samples as they arrive. `None` if the codec normalises the loudness of whole utterances, which must
+    /// therefore be known before.
+    pub fn encode_stream(&self) -> Option<EncodeStream<'_>> {
+        EncodeStream::new(self)
+    }
+
+    /// Samples of codes as they arrive. `None` for codecs whose chunks overlap.
+    pub fn decode_stream(&self) -> Option<DecodeStream<'_>> {
+        DecodeStream::new(self)
+    }
+
+    /// Bytes of the packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        self.encoder.program().bytes() + self.decoder.program().bytes()
+    }
+
+    fn check(&self, samples: &[f32]) -> Result<()> {
+        check_samples(samples)?;
+        match samples.len().is_multiple_of(self.spec.channels) {
+            true => Ok(()),
+            false => Err(Error::RaggedSamples {
+                len: samples.len(),
+                channels: self.spec.channels,
+            }),
+        }
+    }
+
+    fn pass_samples(&self) -> usize {
+        (PASS_SECS * f64::from(self.spec.sample_rate_hz)) as usize * self.spec.channels
+    }
+
+    /// Codes of every piece.
+    fn encode_pieces(&self, pieces: &[Piece]) -> Vec<Vec<u16>> {
+        let mut codes = vec![Vec::new(); pieces.len()];
+        let mut latents = Vec::new();
+        self.encoder
+            .run(&inputs(pieces), self.pass_samples(), |made, sums| {
+                latents.clear();
+                made.iter()
+                    .for_each(|made| latents.extend_from_slice(made.rows));
+                let all = self
+                    .quantizer
+                    .encode(&latents, latents.len() / self.latent, sums);
+                let mut left = &all[..];
+                for Made { stream, rows } in made {
+                    let (own, others) =
+                        left.split_at(rows.len() / self.latent * self.spec.codebooks);
+                    codes[*stream].extend_from_slice(own);
+                    left = others;
+                }
+            });
+        codes
+    }
+
+    /// Samples of every piece of codes.
+    fn decode_pieces(&self, pieces: &[&[u16]], codebooks: usize) -> Vec<Vec<f32>> {
+        let mut samples = vec![Vec::new(); pieces.len()];
+        let pass = (PASS_SECS * self.spec.frame_rate_hz) as usize;
+        // latents are large: each piece gets its own run, pass by pass
+        for (piece, samples) in pieces.iter().zip(&mut samples) {
+            let mut stream = DecodeStream::over(self);
+            for codes in piece.chunks(pass * codebooks) {
+                stream.push_into(codes, codebooks, samples);
+            }
+            stream.finish_into(samples);
+        }
+        samples
     }
 }
 
@@ -20,11 +139,110 @@ impl Codec for NeuralCodec {
         &self.spec
     }
 
-    fn encode(&self, _samples: &[f32]) -> Result<Codes> {
-        Ok(Codes::new(self.spec.codebooks, Vec::new()))
+    fn encode(&self, samples: &[f32]) -> Result<Codes> {
+        self.encode_batch(&[samples]).remove(0)
     }
 
-    fn decode(&self, _codes: &Codes) -> Result<Vec<f32>> {
-        Ok(Vec::new())
+    fn encode_batch(&self, utterances: &[&[f32]]) -> Vec<Result<Codes>> {
+        let mut results: Vec<Result<Codes>> = utterances
+            .iter()
+            .map(|samples| {
+                self.check(samples)
+                    .map(|()| Codes::new(self.spec.codebooks, Vec::new()))
+            })
+            .collect();
+        let mut owners = Vec::new();
+        let mut pieces = Vec::new();
+        for (owner, samples) in utterances.iter().enumerate() {
+            if results[owner].is_ok() {
+                for piece in framing::cut(&self.framing, samples, self.spec.channels) {
+                    owners.push(owner);
+                    pieces.push(piece);
+                }
+            }
+        }
+        // chunks of one long utterance are many streams: as many at a time as a pass holds
+        let mut start = 0;
+        while start < pieces.len() {
+            let end = start + self.group(&pieces[start..]);
+            let group = &pieces[start..end];
+            for ((codes, piece), &owner) in self
+                .encode_pieces(group)
+                .into_iter()
+                .zip(group)
+                .zip(&owners[start..end])
+            {
+                if let Ok(result) = &mut results[owner] {
+                    result.data.extend(codes);
+                    result.scales.extend(piece.scale);
+                }
+            }
+            start = end;
+        }
+        results
     }
+
+    fn decode(&self, codes: &Codes) -> Result<Vec<f32>> {
+        codes.check(&self.spec)?;
+        let codebooks = codes.codebooks;
+        let Some(chunk) = self.framing.chunk else {
+            let mut samples = self.decode_pieces(&[&codes.data], codebooks).remove(0);
+            self.rescale(&mut samples, codes, 0, 1)?;
+            return Ok(samples);
+        };
+        let frames = chunk.length.div_ceil(self.spec.samples_per_frame());
+        let pieces: Vec<&[u16]> = codes.data.chunks(frames * codebooks).collect();
+        let mut chunks = self.decode_pieces(&pieces, codebooks);
+        for (index, samples) in chunks.iter_mut().enumerate() {
+            self.rescale(samples, codes, index, pieces.len())?;
+        }
+        Ok(framing::overlap_add(
+            &chunks,
+            chunk.stride,
+            self.spec.channels,
+        ))
+    }
+}
+
+impl NeuralCodec {
+    /// Pieces that are run side by side: those of about two passes, one at least.
+    fn group(&self, pieces: &[Piece]) -> usize {
+        let mut total = 0;
+        let fits = |piece: &&Piece| {
+            total += piece.samples.len();
+            total <= 2 * self.pass_samples()
+        };
+        pieces.iter().take_while(fits).count().max(1)
+    }
+
+    /// Undoes the normalisation of chunk `index` of `chunks`.
+    fn rescale(
+        &self,
+        samples: &mut [f32],
+        codes: &Codes,
+        index: usize,
+        chunks: usize,
+    ) -> Result<()> {
+        if codes.scales.is_empty() {
+            return Ok(());
+        }
+        if codes.scales.len() != chunks {
+            return Err(Error::ScaleCount {
+                found: codes.scales.len(),
+                chunks,
+            });
+        }
+        samples.iter_mut().for_each(|x| *x *= codes.scales[index]);
+        Ok(())
+    }
+}
+
+fn inputs<'a>(pieces: &'a [Piece]) -> Vec<Input<'a>> {
+    pieces
+        .iter()
+        .map(|piece| Input {
+            rows: &piece.samples,
+            zeros: piece.zeros,
+        })
+        .collect()
 }

@@ -1,0 +1,609 @@
+//! A network as steps that pass rows through queues, so that any number of samples can be pushed at a time, memory does
+//! not grow with the utterance, and a result does not depend on how its samples were pushed.
+
+use std::ops::Range;
+
+use kernels::gemm::{Activation, Element, Finish, Job, Output, Snake, Values};
+
+use super::lstm::{LstmState, LstmStep};
+use super::norm::NormStep;
+use super::product::{Product, Progress};
+use super::queue::Queue;
+use super::transformer::{TransformerState, TransformerStep};
+use crate::Precision;
+use crate::network::{self, Layer, Network};
+
+/// Steps with larger weights are run for all streams at once and for all rows that have come, so that the weights are
+/// read from memory as rarely as possible; the others in tiles of time whose rows stay in cache.
+const JOINT_BYTES: usize = 2 << 20;
+/// Values of the widest rows of a tile.
+const TILE_VALUES: usize = 128 << 10;
+
+/// A network ready to run.
+pub struct Program {
+    steps: Vec<Step>,
+    queues: Vec<QueueShape>,
+    input: usize,
+    output: usize,
+    stages: Vec<Stage>,
+}
+
+struct QueueShape {
+    element: Element,
+    channels: usize,
+    /// Rows of zeros it starts with.
+    placeholders: usize,
+}
+
+struct Step {
+    kind: Kind,
+    input: usize,
+    /// Queue whose rows are added to the result.
+    add: Option<usize>,
+    outputs: Vec<(usize, Activation)>,
+    /// Channels of the result.
+    channels: usize,
+    /// Its rows for a row of the program's input.
+    rate: f64,
+}
+
+enum Kind {
+    Product(Box<Product>),
+    Norm(NormStep),
+    Lstm(LstmStep),
+    Transformer(TransformerStep),
+}
+
+/// Steps that are run together.
+struct Stage {
+    steps: Range<usize>,
+    /// Rows of the first step's product at a time; `None`: all, and all streams at once.
+    tile_rows: Option<usize>,
+}
+
+/// Where one stream of samples is.
+pub struct State {
+    queues: Vec<Queue>,
+    steps: Vec<StepState>,
+}
+
+enum StepState {
+    Product(Progress),
+    Norm,
+    Lstm(LstmState),
+    Transformer(TransformerState),
+}
+
+/// Memory that steps share.
+#[derive(Default)]
+pub struct Scratch {
+    /// Sums of products.
+    pub sums: Vec<f32>,
+    /// Rows of all streams, one after another.
+    rows: Vec<f32>,
+    /// For [`TransformerStep`].
+    pub transformer: super::transformer::Buffers,
+    /// For [`LstmStep`].
+    pub lstm: super::lstm::Buffers,
+}
+
+impl Program {
+    /// Packs a network's weights; layer by layer, so that they are not in memory twice.
+    pub fn new(network: Network, precision: Precision) -> Self {
+        let mut build = Builder {
+            program: Self {
+                steps: Vec::new(),
+                queues: Vec::new(),
+                input: 0,
+                output: 0,
+                stages: Vec::new(),
+            },
+            precision,
+        };
+        let input = Value {
+            producer: None,
+            activation: None,
+            channels: network.channels,
+            rate: 1.0,
+        };
+        let output = build.layers(network.layers, input);
+        build.program.output = build.queue(&output, Element::F32, 0);
+        let mut program = build.program;
+        program.stages = program.stages();
+        program
+    }
+
+    /// A stream that nothing has been pushed to.
+    pub fn state(&self) -> State {
+        let mut state = State {
+            queues: self
+                .queues
+                .iter()
+                .map(|shape| Queue::new(shape.element, shape.channels))
+                .collect(),
+            steps: self.steps.iter().map(|step| step.kind.state()).collect(),
+        };
+        self.reset(&mut state);
+        state
+    }
+
+    /// Makes a stream as new, with its memory kept.
+    pub fn reset(&self, state: &mut State) {
+        for (queue, shape) in state.queues.iter_mut().zip(&self.queues) {
+            queue.reset(shape.placeholders);
+        }
+        for (state, step) in state.steps.iter_mut().zip(&self.steps) {
+            match (state, &step.kind) {
+                (StepState::Product(progress), _) => *progress = Progress::default(),
+                (StepState::Norm, _) => (),
+                (StepState::Lstm(state), _) => state.reset(),
+                (StepState::Transformer(state), _) => state.reset(),
+            }
+        }
+    }
+
+    /// Values of an input row.
+    pub fn input_channels(&self) -> usize {
+        self.queues[self.input].channels
+    }
+
+    /// Appends input rows, `[rows, channels]`; no more follow after `last`.
+    pub fn push(&self, state: &mut State, rows: &[f32], last: bool) {
+        let queue = &mut state.queues[self.input];
+        queue.append(rows);
+        queue.ended = last;
+    }
+
+    /// Computes all that the pushed rows allow.
+    pub fn run(&self, streams: &mut [&mut State], scratch: &mut Scratch) {
+        for stage in &self.stages {
+            match stage.tile_rows {
+                None => {
+                    for step in stage.steps.clone() {
+                        self.step(step, usize::MAX, streams, scratch);
+                    }
+                }
+                Some(tile_rows) => {
+                    for stream in streams.iter_mut() {
+                        let one = std::slice::from_mut(stream);
+                        loop {
+                            let advanced = self.step(stage.steps.start, tile_rows, one, scratch);
+                            for step in stage.steps.clone().skip(1) {
+                                self.step(step, usize::MAX, one, scratch);
+                            }
+                            if !advanced {
+                                break;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The output rows so far, `[rows, channels]`, which are taken out by [`take`](Self::take).
+    pub fn output<'a>(&self, state: &'a State) -> &'a [f32] {
+        state.queues[self.output].floats()
+    }
+
+    /// Removes the output rows, so that there is room for more.
+    pub fn take(&self, state: &mut State) {
+        let queue = &mut state.queues[self.output];
+        queue.drop_front(queue.rows());
+    }
+
+    /// Bytes of the packed weights.
+    pub fn bytes(&self) -> usize {
+        self.steps.iter().map(|step| step.kind.bytes()).sum()
+    }
+
+    /// Runs a step for all `streams`; whether it made rows.
+    fn step(
+        &self,
+        index: usize,
+        limit: usize,
+        streams: &mut [&mut State],
+        scratch: &mut Scratch,
+    ) -> bool {
+        match &self.steps[index].kind {
+            Kind::Product(product) => self.product(index, product, limit, streams, scratch),
+            _ => self.sequence(index, streams, scratch),
+        }
+    }
+
+    fn product(
+        &self,
+        index: usize,
+        product: &Product,
+        limit: usize,
+        streams: &mut [&mut State],
+        scratch: &mut Scratch,
+    ) -> bool {
+        let step = &self.steps[index];
+        let mut windows = Vec::with_capacity(streams.len());
+        for stream in streams.iter_mut() {
+            let StepState::Product(progress) = &mut stream.steps[index] else {
+                unreachable!("states are made from the steps");
+            };
+            windows.push(product.windows(&mut stream.queues[step.input], progress, limit));
+        }
+        let mut jobs = Vec::with_capacity(streams.len());
+        for (stream, windows) in streams.iter_mut().zip(&windows) {
+            if windows.count > 0 {
+                let ends = step.ends(&mut stream.queues);
+                let Some(input) = ends.input else {
+                    unreachable!("steps have an input");
+                };
+                jobs.push(Job {
+                    a: input.read(windows.first),
+                    stride: product.stride(input.channels()),
+                    rows: windows.count,
+                    add: ends.add.map(|queue| queue.floats()),
+                    outputs: step.targets(ends.outputs, windows.count * product.expansion),
+                });
+            }
+        }
+        product
+            .matrix
+            .multiply(&product.finish, &mut jobs, &mut scratch.sums);
+        drop(jobs);
+        for (stream, windows) in streams.iter_mut().zip(&windows) {
+            let StepState::Product(progress) = &mut stream.steps[index] else {
+                unreachable!("states are made from the steps");
+            };
+            let Ends {
+                input: Some(input),
+                add,
+                mut outputs,
+            } = step.ends(&mut stream.queues)
+            else {
+                unreachable!("steps have an input");
+            };
+            for queue in outputs.iter_mut().flatten() {
+                queue.commit(windows.count * product.expansion);
+            }
+            if let Some(add) = add {
+                add.drop_front(windows.count);
+            }
+            let made = outputs.iter_mut().flatten().map(|queue| &mut **queue);
+            let done = product.trim(input, progress, windows.count, made);
+            product.consume(input, progress, windows);
+            for queue in outputs.iter_mut().flatten() {
+                queue.ended = done;
+            }
+        }
+        windows.iter().any(|windows| windows.count > 0)
+    }
+
+    /// A step that is not a product, over the rows of all streams together.
+    fn sequence(&self, index: usize, streams: &mut [&mut State], scratch: &mut Scratch) -> bool {
+        let step = &self.steps[index];
+        let mut rows = std::mem::take(&mut scratch.rows);
+        rows.clear();
+        let mut counts = Vec::with_capacity(streams.len());
+        for stream in streams.iter_mut() {
+            let queue = &mut stream.queues[step.input];
+            let count = match (&step.kind, queue.ended) {
+                (Kind::Norm(_), false) => 0,
+                _ => queue.rows(),
+            };
+            rows.extend_from_slice(&queue.floats()[..count * queue.channels()]);
+            queue.drop_front(count);
+            counts.push(count);
+        }
+        if counts.iter().any(|&count| count > 0) {
+            let mut states: Vec<&mut StepState> = streams
+                .iter_mut()
+                .map(|stream| &mut stream.steps[index])
+                .collect();
+            match &step.kind {
+                Kind::Norm(norm) => norm.run(&mut rows, &mut counts),
+                Kind::Lstm(lstm) => {
+                    let mut states: Vec<_> = states.iter_mut().map(|s| s.lstm()).collect();
+                    lstm.run(&mut rows, &counts, &mut states, scratch);
+                }
+                Kind::Transformer(transformer) => {
+                    let mut states: Vec<_> = states.iter_mut().map(|s| s.transformer()).collect();
+                    transformer.run(&mut rows, &counts, &mut states, scratch);
+                }
+                Kind::Product(_) => unreachable!("products are run elsewhere"),
+            }
+        }
+        let finish = Finish::new(step.channels, None, None);
+        let mut left = &rows[..];
+        for (stream, &count) in streams.iter_mut().zip(&counts) {
+            let (own, others) = left.split_at(count * step.channels);
+            left = others;
+            let ended = stream.queues[step.input].ended;
+            let ends = step.ends(&mut stream.queues);
+            let mut job = Job {
+                a: Values::F32(own),
+                stride: step.channels,
+                rows: count,
+                add: ends.add.map(|queue| queue.floats()),
+                outputs: step.targets(ends.outputs, count),
+            };
+            finish.apply(step.channels, &mut job);
+            let ends = step.ends(&mut stream.queues);
+            if let Some(add) = ends.add {
+                add.drop_front(count);
+            }
+            for queue in ends.outputs.into_iter().flatten() {
+                queue.commit(count);
+                queue.ended = ended;
+            }
+        }
+        scratch.rows = rows;
+        counts.iter().any(|&count| count > 0)
+    }
+
+    /// Tiles before the first step with large weights and after the last one; what lies between is run jointly.
+    fn stages(&self) -> Vec<Stage> {
+        let large = |step: &Step| step.kind.bytes() > JOINT_BYTES;
+        let first = self.steps.iter().position(large);
+        let last = self.steps.iter().rposition(large);
+        let joint = match (first, last) {
+            (Some(first), Some(last)) => first..last + 1,
+            _ => 0..0,
+        };
+        let mut stages = Vec::new();
+        for (steps, tiled) in [
+            (0..joint.start, true),
+            (joint.clone(), false),
+            (joint.end..self.steps.len(), true),
+        ] {
+            if !steps.is_empty() {
+                let tile_rows = tiled.then(|| self.tile_rows(steps.clone()));
+                stages.push(Stage { steps, tile_rows });
+            }
+        }
+        stages
+    }
+
+    /// Rows of the first of `steps` whose consequences are about [`TILE_VALUES`] where they are most.
+    fn tile_rows(&self, steps: Range<usize>) -> usize {
+        let first = &self.steps[steps.start];
+        let start = first.rate / first.kind.expansion() as f64;
+        let widest = self.steps[steps]
+            .iter()
+            .map(|step| step.rate * step.channels as f64)
+            .fold(1.0, f64::max);
+        ((TILE_VALUES as f64 * start / widest) as usize).max(1)
+    }
+}
+
+/// The queues of a step.
+struct Ends<'a> {
+    input: Option<&'a mut Queue>,
+    add: Option<&'a mut Queue>,
+    outputs: [Option<&'a mut Queue>; 2],
+}
+
+impl Step {
+    fn ends<'a>(&self, queues: &'a mut [Queue]) -> Ends<'a> {
+        let mut ends = Ends {
+            input: None,
+            add: None,
+            outputs: [None, None],
+        };
+        for (id, queue) in queues.iter_mut().enumerate() {
+            if id == self.input {
+                ends.input = Some(queue);
+            } else if Some(id) == self.add {
+                ends.add = Some(queue);
+            } else if let Some(at) = self.outputs.iter().position(|(output, _)| *output == id) {
+                ends.outputs[at] = Some(queue);
+            }
+        }
+        ends
+    }
+
+    /// Room for `rows` in every output.
+    fn targets<'a>(
+        &'a self,
+        queues: [Option<&'a mut Queue>; 2],
+        rows: usize,
+    ) -> Vec<Output<'a>> {
+        queues
+            .into_iter()
+            .flatten()
+            .zip(&self.outputs)
+            .map(|(queue, (_, activation))| Output {
+                to: queue.room(rows),
+                activation,
+            })
+            .collect()
+    }
+}
+
+impl Kind {
+    fn state(&self) -> StepState {
+        match self {
+            Self::Product(_) => StepState::Product(Progress::default()),
+            Self::Norm(_) => StepState::Norm,
+            Self::Lstm(lstm) => StepState::Lstm(lstm.state()),
+            Self::Transformer(transformer) => StepState::Transformer(transformer.state()),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Product(product) => product.matrix.bytes(),
+            Self::Norm(_) => 0,
+            Self::Lstm(lstm) => lstm.bytes(),
+            Self::Transformer(transformer) => transformer.bytes(),
+        }
+    }
+
+    fn expansion(&self) -> usize {
+        match self {
+            Self::Product(product) => product.expansion,
+            _ => 1,
+        }
+    }
+}
+
+impl StepState {
+    fn lstm(&mut self) -> &mut LstmState {
+        match self {
+            Self::Lstm(state) => state,
+            _ => unreachable!("states are made from the steps"),
+        }
+    }
+
+    fn transformer(&mut self) -> &mut TransformerState {
+        match self {
+            Self::Transformer(state) => state,
+            _ => unreachable!("states are made from the steps"),
+        }
+    }
+}
+
+/// A signal while a program is built: what a step makes, and a function that its readers want applied.
+#[derive(Clone)]
+struct Value {
+    /// `None`: the program's input.
+    producer: Option<usize>,
+    activation: Option<network::Activation>,
+    channels: usize,
+    /// Rows for a row of the program's input.
+    rate: f64,
+}
+
+struct Builder {
+    program: Program,
+    precision: Precision,
+}
+
+impl Builder {
+    fn layers(&mut self, layers: Vec<Layer>, mut value: Value) -> Value {
+        for layer in layers {
+            value = match layer {
+                Layer::Activation(activation) => {
+                    assert_eq!(value.activation, None);
+                    value.activation = Some(activation);
+                    value
+                }
+                Layer::Conv(conv) => self.conv(conv, value),
+                Layer::ConvTranspose(conv) => self.conv_transpose(conv, value),
+                Layer::Residual(residual) => {
+                    let skip = match residual.shortcut {
+                        None => value.clone(),
+                        Some(conv) => self.conv(conv, value.clone()),
+                    };
+                    let skip = self.queue(&skip, Element::F32, 0);
+                    let body = self.layers(residual.body, value);
+                    let producer = body.producer.expect("a residual body has layers");
+                    self.program.steps[producer].add = Some(skip);
+                    body
+                }
+                Layer::Lstm(layers) => {
+                    let channels = value.channels;
+                    self.step(Kind::Lstm(LstmStep::new(layers)), value, channels)
+                }
+                Layer::Transformer(transformer) => {
+                    let channels = value.channels;
+                    let step = TransformerStep::new(transformer, channels, self.precision);
+                    self.step(Kind::Transformer(step), value, channels)
+                }
+            };
+        }
+        value
+    }
+
+    /// A queue from `value` to a reader that starts with rows of zeros.
+    fn queue(&mut self, value: &Value, element: Element, placeholders: usize) -> usize {
+        let program = &mut self.program;
+        let id = program.queues.len();
+        program.queues.push(QueueShape {
+            element,
+            channels: value.channels,
+            placeholders,
+        });
+        match value.producer {
+            None => program.input = id,
+            Some(producer) => {
+                let step = &mut program.steps[producer];
+                let activation = convert(value.activation.as_ref(), step.kind.expansion());
+                step.outputs.push((id, activation));
+                assert!(step.outputs.len() <= 2, "a signal has at most two readers");
+            }
+        }
+        id
+    }
+
+    /// A step that reads f32 and keeps the rate.
+    fn step(&mut self, kind: Kind, value: Value, channels: usize) -> Value {
+        let input = self.queue(&value, Element::F32, 0);
+        self.push(kind, input, channels, value.rate)
+    }
+
+    fn push(&mut self, kind: Kind, input: usize, channels: usize, rate: f64) -> Value {
+        self.program.steps.push(Step {
+            kind,
+            input,
+            add: None,
+            outputs: Vec::new(),
+            channels,
+            rate,
+        });
+        Value {
+            producer: Some(self.program.steps.len() - 1),
+            activation: None,
+            channels,
+            rate,
+        }
+    }
+
+    /// The program's input is f32, and so are channels that do not come in pairs.
+    fn element(&self, value: &Value) -> Element {
+        match self.precision {
+            Precision::Bf16 if value.producer.is_some() && value.channels.is_multiple_of(2) => {
+                Element::Bf16
+            }
+            _ => Element::F32,
+        }
+    }
+
+    fn conv(&mut self, conv: network::Conv1d, value: Value) -> Value {
+        let element = self.element(&value);
+        let product = Product::conv(&conv, element);
+        let (channels, rate) = (conv.weight.shape[0], value.rate / conv.stride as f64);
+        let input = self.queue(&value, element, product.placeholders());
+        let value = self.push(Kind::Product(Box::new(product)), input, channels, rate);
+        match conv.norm {
+            None => value,
+            Some(norm) => {
+                let step = NormStep::new(norm, 0, 0);
+                self.step(Kind::Norm(step), value, channels)
+            }
+        }
+    }
+
+    fn conv_transpose(&mut self, conv: network::ConvTranspose1d, value: Value) -> Value {
+        let element = self.element(&value);
+        let product = Product::transposed(&conv, element, conv.norm.is_none());
+        let (channels, rate) = (conv.weight.shape[1], value.rate * conv.stride as f64);
+        let input = self.queue(&value, element, product.placeholders());
+        let value = self.push(Kind::Product(Box::new(product)), input, channels, rate);
+        match conv.norm {
+            None => value,
+            Some(norm) => {
+                let step = NormStep::new(norm, conv.trim_left, conv.trim_right);
+                self.step(Kind::Norm(step), value, channels)
+            }
+        }
+    }
+}
+
+/// Of rows that hold `expansion` times all channels.
+fn convert(activation: Option<&network::Activation>, expansion: usize) -> Activation {
+    match activation {
+        None => Activation::Identity,
+        Some(network::Activation::Elu) => Activation::Elu,
+        Some(network::Activation::Tanh) => Activation::Tanh,
+        Some(network::Activation::Snake(alpha)) => {
+            Activation::Snake(Snake::new(&alpha.repeat(expansion)))
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Encoding and decoding of audio as it arrives; the results are those of the whole utterance.
+
+use super::NeuralCodec;
+use super::program::{Scratch, State};
+use crate::codec::check_samples;
+use crate::{Codec, Codes, Result};
+
+/// Samples in, codes out, as soon as they are determined.
+pub struct EncodeStream<'a> {
+    codec: &'a NeuralCodec,
+    state: State,
+    scratch: Scratch,
+    /// Values pushed so far.
+    pushed: usize,
+    /// Of a codec with chunks: samples from the start of the next chunk on.
+    waiting: Vec<f32>,
+}
+
+impl<'a> EncodeStream<'a> {
+    pub(super) fn new(codec: &'a NeuralCodec) -> Option<Self> {
+        let framing = &codec.framing;
+        (framing.chunk.is_some() || !framing.normalize).then(|| Self {
+            codec,
+            state: codec.encoder.program().state(),
+            scratch: Scratch::default(),
+            pushed: 0,
+            waiting: Vec::new(),
+        })
+    }
+
+    /// Takes more samples, `[n, channels]`, and gives the codes that they complete, perhaps none.
+    pub fn push(&mut self, samples: &[f32]) -> Result<Codes> {
+        if samples.is_empty() {
+            return Ok(Codes::new(self.codec.spec.codebooks, Vec::new()));
+        }
+        check_samples(samples)?;
+        self.pushed += samples.len();
+        let Some(chunk) = self.codec.framing.chunk else {
+            return Ok(self.advance(samples, false));
+        };
+        let channels = self.codec.spec.channels;
+        self.waiting.extend_from_slice(samples);
+        let mut codes = Codes::new(self.codec.spec.codebooks, Vec::new());
+        while self.waiting.len() >= chunk.length * channels {
+            self.chunk(chunk.length * channels, &mut codes)?;
+            self.waiting.drain(..chunk.stride * channels);
+        }
+        Ok(codes)
+    }
+
+    /// The codes that are left when no more samples come.
+    pub fn finish(mut self) -> Result<Codes> {
+        let Some(chunk) = self.codec.framing.chunk else {
+            let channels = self.codec.spec.channels;
+            let n = self.pushed / channels;
+            let zeros = n.next_multiple_of(self.codec.framing.pad_to) - n;
+            return Ok(self.advance(&vec![0.0; zeros * channels], true));
+        };
+        let mut codes = Codes::new(self.codec.spec.codebooks, Vec::new());
+        let stride = chunk.stride * self.codec.spec.channels;
+        while !self.waiting.is_empty() {
+            self.chunk(self.waiting.len(), &mut codes)?;
+            self.waiting.drain(..stride.min(self.waiting.len()));
+        }
+        Ok(codes)
+    }
+
+    /// Encodes the first `len` waiting values as a chunk.
+    fn chunk(&mut self, len: usize, codes: &mut Codes) -> Result<()> {
+        let more = self.codec.encode(&self.waiting[..len])?;
+        codes.data.extend(more.data);
+        codes.scales.extend(more.scales);
+        Ok(())
+    }
+
+    fn advance(&mut self, samples: &[f32], last: bool) -> Codes {
+        let program = self.codec.encoder.program();
+        program.push(&mut self.state, samples, last);
+        program.run(&mut [&mut self.state], &mut self.scratch);
+        let latents = program.output(&self.state);
+        let frames = latents.len() / self.codec.latent;
+        let data = self
+            .codec
+            .quantizer
+            .encode(latents, frames, &mut self.scratch.sums);
+        program.take(&mut self.state);
+        Codes::new(self.codec.spec.codebooks, data)
+    }
+}
+
+/// Codes in, samples out.
+pub struct DecodeStream<'a> {
+    codec: &'a NeuralCodec,
+    state: State,
+    scratch: Scratch,
+}
+
+impl<'a> DecodeStream<'a> {
+    pub(super) fn new(codec: &'a NeuralCodec) -> Option<Self> {
+        codec.framing.chunk.is_none().then(|| Self::over(codec))
+    }
+
+    /// A stream over one chunk, or over all where there are none.
+    pub(super) fn over(codec: &'a NeuralCodec) -> Self {
+        Self {
+            codec,
+            state: codec.decoder.program().state(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Takes more codes and gives the samples that they determine, `[n, channels]`, perhaps none.
+    pub fn push(&mut self, codes: &Codes) -> Result<Vec<f32>> {
+        codes.check(&self.codec.spec)?;
+        let mut samples = Vec::new();
+        self.push_into(&codes.data, codes.codebooks, &mut samples);
+        Ok(samples)
+    }
+
+    /// The samples that are left when no more codes come.
+    pub fn finish(mut self) -> Vec<f32> {
+        let mut samples = Vec::new();
+        self.finish_into(&mut samples);
+        samples
+    }
+
+    pub(super) fn push_into(&mut self, codes: &[u16], codebooks: usize, samples: &mut Vec<f32>) {
+        let quantizer = &self.codec.quantizer;
+        let latents = quantizer.decode(codes, codebooks, &mut self.scratch.sums);
+        self.advance(&latents, false, samples);
+    }
+
+    pub(super) fn finish_into(&mut self, samples: &mut Vec<f32>) {
+        self.advance(&[], true, samples);
+    }
+
+    fn advance(&mut self, latents: &[f32], last: bool, samples: &mut Vec<f32>) {
+        let program = self.codec.decoder.program();
+        program.push(&mut self.state, latents, last);
+        program.run(&mut [&mut self.state], &mut self.scratch);
+        samples.extend_from_slice(program.output(&self.state));
+        program.take(&mut self.state);
+    }
+}
