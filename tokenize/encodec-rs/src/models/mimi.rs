@@ -205,6 +205,13 @@ impl MimiConfig {
                 self.num_semantic_quantizers, self.num_quantizers
             )));
         }
+        // rotary positions turn pairs
+        if !self.head_dim().is_multiple_of(2) {
+            return Err(config.bad(format!(
+                "`head_dim` is {}; it must be even",
+                self.head_dim()
+            )));
+        }
         for (key, divisor, of) in [
             (
                 "num_key_value_heads",
@@ -217,11 +224,6 @@ impl MimiConfig {
                 self.hidden_size,
             ),
             ("upsample_groups", self.upsample_groups, self.hidden_size),
-            (
-                "head_dim, which must be even: twice a number that",
-                2,
-                self.head_dim(),
-            ),
         ] {
             if !of.is_multiple_of(divisor) {
                 return Err(config.bad(format!("`{key}` is {divisor}, which does not divide {of}")));
