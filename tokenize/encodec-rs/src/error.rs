@@ -44,6 +44,24 @@ pub enum Error {
         /// Codes of a frame.
         codebooks: usize,
     },
+    /// Loudness that does not belong to the codes.
+    #[error(
+        "the codes have the loudness of {found} chunks and are {chunks}; give all that encoding gave, or none"
+    )]
+    ScaleCount {
+        /// Scales found.
+        found: usize,
+        /// Chunks of the codes.
+        chunks: usize,
+    },
+    /// Interleaved samples that do not divide into channels.
+    #[error("{len} samples do not divide into {channels} channels; give them interleaved, all channels of a time together")]
+    RaggedSamples {
+        /// Samples found.
+        len: usize,
+        /// Channels of the codec.
+        channels: usize,
+    },
     /// Codes with a number of codebooks that the codec cannot decode.
     #[error("the codes have {found} codebooks; this codec decodes 1 to {limit}")]
     CodebookCount {

@@ -21,6 +21,7 @@ pub mod mel_rvq;
 pub mod models;
 pub mod network;
 pub mod quality;
+pub mod tensor;
 pub mod weights;
 
 use std::path::Path;

@@ -1,0 +1,163 @@
+//! Audio cut into the pieces that a network sees, and put together again.
+
+use crate::network::{Chunk, Framing};
+
+/// What the encoder sees at once.
+pub struct Piece {
+    /// `[channels, samples]`
+    pub samples: Vec<f32>,
+    /// What the samples were divided by, if the model normalises.
+    pub scale: Option<f32>,
+}
+
+impl Framing {
+    /// The pieces of an utterance, `[n, channels]`.
+    pub fn pieces(&self, audio: &[f32], channels: usize) -> Vec<Piece> {
+        let samples = audio.len() / channels;
+        let padded = samples.next_multiple_of(self.pad_to);
+        self.ranges(padded)
+            .map(|(start, length)| {
+                let at = |channel| {
+                    move |time| audio.get(time * channels + channel).copied().unwrap_or(0.0)
+                };
+                let mut piece = Piece {
+                    samples: (0..channels)
+                        .flat_map(|channel| (start..start + length).map(at(channel)))
+                        .collect(),
+                    scale: None,
+                };
+                if self.normalize {
+                    piece.normalize(channels);
+                }
+                piece
+            })
+            .collect()
+    }
+
+    /// Frames of each piece of an utterance that has `frames` in all, at `hop` samples a frame.
+    pub fn piece_frames(&self, frames: usize, hop: usize) -> Vec<usize> {
+        let split = |samples| self.ranges(samples).map(|(_, length)| length.div_ceil(hop));
+        // frames grow with samples, and so do those of each piece: all lengths that give `frames` give the same pieces
+        let (mut below, mut enough) = (0, frames * hop);
+        while enough - below > 1 {
+            let middle = below.midpoint(enough);
+            match split(middle).sum::<usize>() < frames {
+                true => below = middle,
+                false => enough = middle,
+            }
+        }
+        let mut left = frames;
+        split(enough)
+            .map(|piece| {
+                let own = piece.min(left);
+                left -= own;
+                own
+            })
+            .filter(|&own| own > 0)
+            .collect()
+    }
+
+    /// Start and length of each piece of `samples` samples.
+    fn ranges(&self, samples: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let Chunk { length, stride } = self.chunk.unwrap_or(Chunk {
+            length: samples,
+            stride: samples.max(1),
+        });
+        (0..samples)
+            .step_by(stride)
+            .map(move |start| (start, length.min(samples - start)))
+    }
+
+    /// Audio `[n, channels]` of its pieces, `[n, channels]` each, added with triangular weights where they overlap.
+    pub fn join(&self, pieces: Vec<Vec<f32>>, channels: usize) -> Vec<f32> {
+        let (Some(Chunk { stride, .. }), [first, .., last]) = (self.chunk, &pieces[..]) else {
+            return pieces.concat();
+        };
+        let weights = triangle(first.len() / channels);
+        let samples = stride * (pieces.len() - 1) + last.len() / channels;
+        let mut audio = vec![0.0; samples * channels];
+        let mut total = vec![0.0; samples];
+        for (index, piece) in pieces.iter().enumerate() {
+            let start = index * stride;
+            for ((at, frame), weight) in (start..).zip(piece.chunks_exact(channels)).zip(&weights) {
+                total[at] += weight;
+                for (sum, sample) in audio[at * channels..].iter_mut().zip(frame) {
+                    *sum += weight * sample;
+                }
+            }
+        }
+        for (frame, total) in audio.chunks_exact_mut(channels).zip(total) {
+            frame.iter_mut().for_each(|sample| *sample /= total);
+        }
+        audio
+    }
+}
+
+impl Piece {
+    fn normalize(&mut self, channels: usize) {
+        let samples = self.samples.len() / channels;
+        let mono = |time| {
+            let sum: f32 = (0..channels)
+                .map(|c| self.samples[c * samples + time])
+                .sum();
+            f64::from(sum / channels as f32)
+        };
+        let power = (0..samples).map(|time| mono(time).powi(2)).sum::<f64>() / samples as f64;
+        let scale = power.sqrt() as f32 + 1e-8;
+        self.samples.iter_mut().for_each(|sample| *sample /= scale);
+        self.scale = Some(scale);
+    }
+}
+
+/// Weights that rise from 0 to 1/2 and fall again, without the zeros at the ends.
+fn triangle(length: usize) -> Vec<f32> {
+    (1..=length)
+        .map(|at| 0.5 - (at as f32 / (length + 1) as f32 - 0.5).abs())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// EnCodec 48 kHz, whose frames have 320 samples.
+    const CHUNKED: Framing = Framing {
+        pad_to: 1,
+        chunk: Some(Chunk {
+            length: 48_000,
+            stride: 47_520,
+        }),
+        normalize: false,
+    };
+
+    #[test]
+    fn frames_tell_the_pieces() {
+        for samples in (1..300_000)
+            .step_by(37)
+            .chain([47_520, 47_521, 47_681, 48_000])
+        {
+            let pieces = CHUNKED.pieces(&vec![0.0; samples], 1);
+            let frames: Vec<usize> = pieces
+                .iter()
+                .map(|p| p.samples.len().div_ceil(320))
+                .collect();
+            assert_eq!(
+                CHUNKED.piece_frames(frames.iter().sum(), 320),
+                frames,
+                "{samples} samples"
+            );
+        }
+    }
+
+    #[test]
+    fn pieces_of_the_same_sound_join_to_it() {
+        let audio: Vec<f32> = (0..2 * 100_000)
+            .map(|i| (i % 1001) as f32 / 1001.0)
+            .collect();
+        let pieces = CHUNKED.ranges(100_000);
+        let pieces = pieces.map(|(start, n)| audio[2 * start..2 * (start + n)].to_vec());
+        let joined = CHUNKED.join(pieces.collect(), 2);
+        assert_eq!(joined.len(), audio.len());
+        assert!(joined.iter().zip(&audio).all(|(a, b)| (a - b).abs() < 1e-6));
+    }
+}
