@@ -257,7 +257,8 @@ def encode(model: nn.Module, wave: np.ndarray, codebooks: int | None = None, fit
         codes = codes[:, :codebooks]
     hook.remove()
     latents = np.concatenate(seen)
-    return Encoded(codes.numpy() if fitted else np.zeros((len(latents), 0), int), latents.astype(np.float32),
+    codes = np.ascontiguousarray(codes.numpy()) if fitted else np.zeros((len(latents), 0), int)
+    return Encoded(codes, np.ascontiguousarray(latents, np.float32),
                    np.array(scales, np.float32), [len(chunk) for chunk in seen])
 
 

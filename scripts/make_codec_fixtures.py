@@ -96,7 +96,7 @@ CODED_LENGTHS = [*range(1, 41), 47, 64, 79, 80, 81, 127, 159, 160, 161, 255, 319
                  961, 1279, 1919, 1920, 1921, 2048, 2561, 3200, 3333, 3839, 3840, 3841, 3999, 4000]
 
 
-def save_file(tensors: dict[str, np.ndarray], path: Path) -> None:
+def save_file(tensors: dict[str, np.ndarray], path: pathlib.Path) -> None:
     """Arrays in the order of their indices: the library writes a transposed one as it lies in memory."""
     save_numpy({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path)
 
