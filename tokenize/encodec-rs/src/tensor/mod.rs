@@ -9,6 +9,7 @@ mod border;
 mod conv;
 mod framing;
 mod layers;
+mod linear;
 mod lstm;
 mod norm;
 mod quantize;

@@ -3,8 +3,8 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
+use super::linear::Linear;
 use super::signal::upload;
-use super::transformer::Linear;
 use crate::network;
 
 /// See [`network::Quantizer`].

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::backend::Backend;
-use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor};
 
+use super::linear::Linear;
 use super::norm::LayerNorm;
-use super::signal::{floats, upload, upload_vector};
+use super::signal::floats;
 use crate::network;
 
 /// Added to the scores of what must not be attended to: their weights become 0.
@@ -42,28 +42,6 @@ struct Layer<B: Backend> {
     fc2: Linear<B>,
     /// `[1, 1, hidden]`
     mlp_scale: Tensor<B, 3>,
-}
-
-/// See [`network::Linear`].
-pub struct Linear<B: Backend> {
-    /// `[in, out]`
-    weight: Tensor<B, 2>,
-    bias: Option<Tensor<B, 1>>,
-}
-
-impl<B: Backend> Linear<B> {
-    /// Copies the weights to `device`.
-    pub fn new(layer: &network::Linear, device: &B::Device) -> Self {
-        Self {
-            weight: upload::<B, 2>(&layer.weight, device).transpose(),
-            bias: layer.bias.as_ref().map(|bias| upload_vector(bias, device)),
-        }
-    }
-
-    /// `[.., in]` to `[.., out]`
-    pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
-        linear(input, self.weight.clone(), self.bias.clone())
-    }
 }
 
 impl<B: Backend> Transformer<B> {
