@@ -130,7 +130,27 @@ impl Packed {
         }
     }
 
-    /// Columns.
+    /// Puts a value in the place of another one of a matrix of f32.
+    ///
+    /// # Panics
+    /// If there is no such row or column, or the matrix is of bf16.
+    pub fn set(&mut self, k: usize, n: usize, value: f32) {
+        assert!(k < self.k_words && n < self.n, "[{k}, {n}]");
+        assert_eq!(self.element, Element::F32);
+        let panel = self.isa.panel();
+        let first = n / panel * panel;
+        let width = (self.n - first)
+            .min(panel)
+            .next_multiple_of(self.isa.lanes());
+        self.words[first * self.k_words + k * width + n - first] = value;
+    }
+
+    /// Rows, k.
+    pub fn rows(&self) -> usize {
+        self.row.count * self.row.len
+    }
+
+    /// Columns, n.
     pub fn columns(&self) -> usize {
         self.n
     }

@@ -224,6 +224,22 @@ fn activations_agree_with_their_definitions() {
 }
 
 #[test]
+fn values_set_one_by_one_make_the_same_matrix() {
+    for isa in Isa::available() {
+        let (k, n) = (5, 87);
+        let b = noise(1, k * n);
+        let whole = Packed::for_isa(isa, Element::F32, Segments::whole(k), n, |k, j| {
+            b[k * n + j]
+        });
+        let mut parts = Packed::for_isa(isa, Element::F32, Segments::whole(k), n, |_, _| 0.0);
+        for (at, &value) in b.iter().enumerate() {
+            parts.set(at / n, at % n, value);
+        }
+        assert_eq!(parts.words, whole.words, "{isa:?}");
+    }
+}
+
+#[test]
 fn bf16_rounds_to_nearest_even() {
     for (x, want) in [
         (1.0, 0x3f80),

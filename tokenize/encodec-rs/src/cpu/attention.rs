@@ -34,16 +34,12 @@ pub struct Cache {
     /// Position of the first block.
     start: usize,
     blocks: VecDeque<Block>,
+    /// Blocks to be used again; what they hold is finite, and is not looked at.
+    spare: Vec<Block>,
 }
 
-/// Keys and values of [`BLOCK`] positions.
-struct Block {
-    /// `[kv_heads, BLOCK, head_dim]`
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    /// For each head: `[head_dim, BLOCK]`, and `[BLOCK, head_dim]`.
-    packed: Vec<[Packed; 2]>,
-}
+/// Keys and values of [`BLOCK`] positions: for each head, `[head_dim, BLOCK]` and `[BLOCK, head_dim]`.
+type Block = Vec<[Packed; 2]>;
 
 /// Memory between calls.
 #[derive(Default)]
@@ -62,7 +58,7 @@ impl Cache {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.start = 0;
-        self.blocks.clear();
+        self.spare.extend(self.blocks.drain(..));
     }
 }
 
@@ -125,8 +121,8 @@ impl Attention {
             row += count;
         }
         let oldest = (position + rows).saturating_sub(self.window - 1);
-        while cache.start + BLOCK <= oldest && !cache.blocks.is_empty() {
-            cache.blocks.pop_front();
+        while cache.start + BLOCK <= oldest {
+            cache.spare.extend(cache.blocks.pop_front());
             cache.start += BLOCK;
         }
     }
@@ -140,17 +136,22 @@ impl Attention {
         cosines.resize(half, 0.0);
         sines.resize(half, 0.0);
         for (row, qkv) in qkv.chunks_exact_mut(width).enumerate() {
-            for ((cosine, sine), frequency) in
-                cosines.iter_mut().zip(sines.iter_mut()).zip(&self.frequencies)
+            for ((cosine, sine), frequency) in cosines
+                .iter_mut()
+                .zip(sines.iter_mut())
+                .zip(&self.frequencies)
             {
                 (*sine, *cosine) = ((position + row) as f32 * frequency).sin_cos();
             }
             let rotated = self.heads + self.kv_heads;
-            for (index, head) in qkv.chunks_exact_mut(self.head_dim).take(rotated).enumerate() {
+            for (index, head) in qkv
+                .chunks_exact_mut(self.head_dim)
+                .take(rotated)
+                .enumerate()
+            {
                 let scale = if index < self.heads { scale } else { 1.0 };
                 let (low, high) = head.split_at_mut(half);
-                for (((a, b), cosine), sine) in
-                    low.iter_mut().zip(high).zip(&*cosines).zip(&*sines)
+                for (((a, b), cosine), sine) in low.iter_mut().zip(high).zip(&*cosines).zip(&*sines)
                 {
                     let (x, y) = (*a, *b);
                     *a = (x * cosine - y * sine) * scale;
@@ -160,31 +161,32 @@ impl Attention {
         }
     }
 
-    /// Puts keys and values into their blocks and packs the blocks that have changed.
+    /// Puts keys and values into their blocks.
     fn append(&self, qkv: &[f32], position: usize, cache: &mut Cache) {
         let (width, dim) = (self.qkv_width(), self.head_dim);
-        let rows = qkv.len() / width;
         for (row, qkv) in qkv.chunks_exact(width).enumerate() {
             let place = position + row - cache.start;
             if place / BLOCK == cache.blocks.len() {
-                cache.blocks.push_back(Block {
-                    keys: vec![0.0; self.kv_heads * BLOCK * dim],
-                    values: vec![0.0; self.kv_heads * BLOCK * dim],
-                    packed: Vec::new(),
-                });
+                let block = cache.spare.pop().unwrap_or_else(|| self.block());
+                cache.blocks.push_back(block);
             }
-            let block = &mut cache.blocks[place / BLOCK];
             let (keys, values) = qkv[self.heads * dim..].split_at(self.kv_heads * dim);
-            for head in 0..self.kv_heads {
-                let to = (head * BLOCK + place % BLOCK) * dim;
-                block.keys[to..to + dim].copy_from_slice(&keys[head * dim..][..dim]);
-                block.values[to..to + dim].copy_from_slice(&values[head * dim..][..dim]);
+            let block = &mut cache.blocks[place / BLOCK];
+            let heads = keys.chunks_exact(dim).zip(values.chunks_exact(dim));
+            for ([packed_keys, packed_values], (keys, values)) in block.iter_mut().zip(heads) {
+                for (channel, (&key, &value)) in keys.iter().zip(values).enumerate() {
+                    packed_keys.set(channel, place % BLOCK, key);
+                    packed_values.set(place % BLOCK, channel, value);
+                }
             }
         }
-        let changed = (position - cache.start) / BLOCK..(position + rows - cache.start).div_ceil(BLOCK);
-        for block in cache.blocks.range_mut(changed) {
-            block.packed = (0..self.kv_heads).map(|head| block.pack(head, dim)).collect();
-        }
+    }
+
+    fn block(&self) -> Block {
+        let zeros = |k, n| Packed::new(Element::F32, Segments::whole(k), n, |_, _| 0.0);
+        (0..self.kv_heads)
+            .map(|_| [zeros(self.head_dim, BLOCK), zeros(BLOCK, self.head_dim)])
+            .collect()
     }
 
     /// One head of `count` queries, of which the first has position `first`.
@@ -205,7 +207,10 @@ impl Attention {
         let kv_head = head / (self.heads / self.kv_heads);
         let block_scores = count * BLOCK;
         buffers.scores.resize(blocks.len() * block_scores, 0.0);
-        for (block, scores) in blocks.clone().zip(buffers.scores.chunks_exact_mut(block_scores)) {
+        for (block, scores) in blocks
+            .clone()
+            .zip(buffers.scores.chunks_exact_mut(block_scores))
+        {
             let job = Job {
                 a: Values::F32(queries),
                 stride: self.qkv_width(),
@@ -213,7 +218,7 @@ impl Attention {
                 add: None,
                 outputs: vec![identity(scores)],
             };
-            let [keys, _] = &cache.blocks[block].packed[kv_head];
+            let [keys, _] = &cache.blocks[block][kv_head];
             keys.multiply(&self.score_finish, &mut [job], sums);
         }
         buffers.totals.resize(count, 0.0);
@@ -241,7 +246,7 @@ impl Attention {
                 add: (index > 0).then_some(&sum[..]),
                 outputs: vec![identity(next)],
             };
-            let [_, values] = &cache.blocks[block].packed[kv_head];
+            let [_, values] = &cache.blocks[block][kv_head];
             values.multiply(&self.head_finish, &mut [job], sums);
             std::mem::swap(sum, next);
         }
@@ -254,17 +259,6 @@ impl Attention {
                 *to = from / total;
             }
         }
-    }
-}
-
-impl Block {
-    fn pack(&self, head: usize, dim: usize) -> [Packed; 2] {
-        let own = head * BLOCK * dim..(head + 1) * BLOCK * dim;
-        let (keys, values) = (&self.keys[own.clone()], &self.values[own]);
-        [
-            Packed::new(Element::F32, Segments::whole(dim), BLOCK, |k, n| keys[n * dim + k]),
-            Packed::new(Element::F32, Segments::whole(BLOCK), dim, |k, n| values[k * dim + n]),
-        ]
     }
 }
 

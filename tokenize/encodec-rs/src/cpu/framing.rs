@@ -46,6 +46,33 @@ pub fn cut<'a>(framing: &Framing, samples: &'a [f32], channels: usize) -> Vec<Pi
     }
 }
 
+/// Frames of each chunk of a signal that has `total`: those of the shortest signal that makes so many. Its last chunks can
+/// be shorter than the others, both of them if it ends where they overlap.
+pub fn chunk_frames(chunk: &Chunk, samples_per_frame: usize, total: usize) -> Vec<usize> {
+    let frames = |n: usize| {
+        (0..n)
+            .step_by(chunk.stride)
+            .map(move |start| chunk.length.min(n - start).div_ceil(samples_per_frame))
+    };
+    let (mut short, mut long) = (0, total * samples_per_frame);
+    while short < long {
+        let middle = (short + long) / 2;
+        match frames(middle).sum::<usize>() < total {
+            true => short = middle + 1,
+            false => long = middle,
+        }
+    }
+    let mut left = total;
+    frames(long)
+        .map(|frames| {
+            let own = frames.min(left);
+            left -= own;
+            own
+        })
+        .filter(|&frames| frames > 0)
+        .collect()
+}
+
 /// Root mean square of the mean over channels, plus 1e-8.
 fn loudness(samples: &[f32], channels: usize) -> f32 {
     let energy: f64 = samples

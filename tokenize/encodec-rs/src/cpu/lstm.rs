@@ -204,7 +204,8 @@ impl LstmLayer {
                 add: Some(&from_input[step * 4 * hidden..]),
                 outputs: vec![identity(gates)],
             };
-            self.recurrent.multiply(&self.recurrent_finish, &mut [job], sums);
+            self.recurrent
+                .multiply(&self.recurrent_finish, &mut [job], sums);
             for stream in 0..active {
                 let own = stream * hidden..(stream + 1) * hidden;
                 let cell = Cell {
@@ -255,7 +256,8 @@ impl Op for Cell<'_> {
                     ),
                     false => {
                         for (gate, part) in part[..4].iter_mut().enumerate() {
-                            part[..count].copy_from_slice(&self.gates[gate * hidden + at..][..count]);
+                            part[..count]
+                                .copy_from_slice(&self.gates[gate * hidden + at..][..count]);
                         }
                         part[4][..count].copy_from_slice(&self.c[at..][..count]);
                         [0, 1, 2, 3].map(

@@ -3,6 +3,7 @@
 
 mod attention;
 mod engine;
+mod fast;
 mod framing;
 mod lstm;
 mod norm;
@@ -25,7 +26,7 @@ use crate::{Codec, CodecSpec, Codes, Error, Precision, Result};
 
 /// Audio that is computed at a time, in seconds, over all utterances of a batch: enough rows for every reading of the
 /// large weights, and a bound on memory.
-const PASS_SECS: f64 = 24.0;
+const PASS_SECS: f64 = 12.0;
 
 /// A [`Model`] ready to run on a processor.
 pub struct NeuralCodec {
@@ -139,6 +140,10 @@ impl Codec for NeuralCodec {
         &self.spec
     }
 
+    fn is_chunked(&self) -> bool {
+        self.framing.chunk.is_some()
+    }
+
     fn encode(&self, samples: &[f32]) -> Result<Codes> {
         self.encode_batch(&[samples]).remove(0)
     }
@@ -190,8 +195,14 @@ impl Codec for NeuralCodec {
             self.rescale(&mut samples, codes, 0, 1)?;
             return Ok(samples);
         };
-        let frames = chunk.length.div_ceil(self.spec.samples_per_frame());
-        let pieces: Vec<&[u16]> = codes.data.chunks(frames * codebooks).collect();
+        let mut left = &codes.data[..];
+        let frames = framing::chunk_frames(&chunk, self.spec.samples_per_frame(), codes.frames());
+        let mut pieces = Vec::with_capacity(frames.len());
+        for frames in frames {
+            let (own, others) = left.split_at(frames * codebooks);
+            pieces.push(own);
+            left = others;
+        }
         let mut chunks = self.decode_pieces(&pieces, codebooks);
         for (index, samples) in chunks.iter_mut().enumerate() {
             self.rescale(samples, codes, index, pieces.len())?;

@@ -2,14 +2,15 @@
 
 use kernels::gemm::{Element, Finish, Packed, Segments};
 
+use super::fast::FastConv;
 use super::queue::Queue;
 use crate::network::{Conv1d, ConvTranspose1d, PadMode, Padding};
 
 /// A convolution. Each output row comes from `segments.span()` input values that start `stride` rows after those of the
 /// row before.
 pub struct Product {
-    /// The weight.
-    pub matrix: Packed,
+    /// The weight, and how it is applied.
+    pub method: Method,
     /// Bias.
     pub finish: Finish,
     /// Input rows of one output row, from first to last.
@@ -24,10 +25,24 @@ pub struct Product {
     trim_left: usize,
 }
 
+/// How a convolution is computed.
+pub enum Method {
+    /// A product with each tap.
+    Direct(Packed),
+    /// Fewer products, of transformed inputs.
+    Fast(FastConv),
+}
+
 /// How many rows there are in the end.
 enum Length {
-    Conv { kernel_span: usize },
-    Transposed { kernel: usize, stride: usize, trim: usize },
+    Conv {
+        kernel_span: usize,
+    },
+    Transposed {
+        kernel: usize,
+        stride: usize,
+        trim: usize,
+    },
 }
 
 /// Where a stream is in a convolution.
@@ -69,8 +84,12 @@ impl Product {
             let (tap, channel) = (k / input, k % input);
             conv.weight.data[(n * input + channel) * kernel + tap]
         };
+        let method = match FastConv::new(conv, element) {
+            Some(fast) => Method::Fast(fast),
+            None => Method::Direct(Packed::new(element, row, output, value)),
+        };
         Self {
-            matrix: Packed::new(element, row, output, value),
+            method,
             finish: Finish::new(output, conv.bias.as_deref(), None),
             span: conv.span(),
             stride: conv.stride,
@@ -110,7 +129,12 @@ impl Product {
             false => (0, 0),
         };
         Self {
-            matrix: Packed::new(element, Segments::whole(taps * input), stride * output, value),
+            method: Method::Direct(Packed::new(
+                element,
+                Segments::whole(taps * input),
+                stride * output,
+                value,
+            )),
             finish: Finish::new(stride * output, bias.as_deref(), None),
             span: taps,
             stride: 1,
@@ -134,6 +158,14 @@ impl Product {
     /// Rows of zeros the input starts with; they get their values when those are known.
     pub fn placeholders(&self) -> usize {
         self.padding.left
+    }
+
+    /// Bytes of the weights.
+    pub fn bytes(&self) -> usize {
+        match &self.method {
+            Method::Direct(matrix) => matrix.bytes(),
+            Method::Fast(fast) => fast.bytes(),
+        }
     }
 
     /// Input values from one row of the product to the next.
@@ -199,9 +231,18 @@ impl Product {
         }
         let there = queue.rows().saturating_sub(progress.next);
         let count = (there + self.stride).saturating_sub(self.span) / self.stride;
+        let granule = match &self.method {
+            Method::Direct(_) => 1,
+            Method::Fast(fast) => fast.granule(),
+        };
+        let limit = limit.max(granule);
+        let count = match progress.padded_right && count <= limit {
+            true => count,
+            false => count.min(limit) / granule * granule,
+        };
         Windows {
             first: progress.next,
-            count: count.min(limit),
+            count,
         }
     }
 

@@ -7,7 +7,7 @@ use kernels::gemm::{Activation, Element, Finish, Job, Output, Snake, Values};
 
 use super::lstm::{LstmState, LstmStep};
 use super::norm::NormStep;
-use super::product::{Product, Progress};
+use super::product::{Method, Product, Progress};
 use super::queue::Queue;
 use super::transformer::{TransformerState, TransformerStep};
 use crate::Precision;
@@ -17,7 +17,7 @@ use crate::network::{self, Layer, Network};
 /// read from memory as rarely as possible; the others in tiles of time whose rows stay in cache.
 const JOINT_BYTES: usize = 2 << 20;
 /// Values of the widest rows of a tile.
-const TILE_VALUES: usize = 128 << 10;
+const TILE_VALUES: usize = 48 << 10;
 
 /// A network ready to run.
 pub struct Program {
@@ -81,6 +81,8 @@ pub struct Scratch {
     pub sums: Vec<f32>,
     /// Rows of all streams, one after another.
     rows: Vec<f32>,
+    /// For [`FastConv`](super::fast::FastConv).
+    fast: super::fast::Buffers,
     /// For [`TransformerStep`].
     pub transformer: super::transformer::Buffers,
     /// For [`LstmStep`].
@@ -228,6 +230,7 @@ impl Program {
             windows.push(product.windows(&mut stream.queues[step.input], progress, limit));
         }
         let mut jobs = Vec::with_capacity(streams.len());
+        let Scratch { sums, fast, .. } = scratch;
         for (stream, windows) in streams.iter_mut().zip(&windows) {
             if windows.count > 0 {
                 let ends = step.ends(&mut stream.queues);
@@ -243,9 +246,12 @@ impl Program {
                 });
             }
         }
-        product
-            .matrix
-            .multiply(&product.finish, &mut jobs, &mut scratch.sums);
+        match &product.method {
+            Method::Direct(matrix) => matrix.multiply(&product.finish, &mut jobs, sums),
+            Method::Fast(conv) => jobs
+                .drain(..)
+                .for_each(|job| conv.run(job, &product.finish, fast, sums)),
+        }
         drop(jobs);
         for (stream, windows) in streams.iter_mut().zip(&windows) {
             let StepState::Product(progress) = &mut stream.steps[index] else {
@@ -399,11 +405,7 @@ impl Step {
     }
 
     /// Room for `rows` in every output.
-    fn targets<'a>(
-        &'a self,
-        queues: [Option<&'a mut Queue>; 2],
-        rows: usize,
-    ) -> Vec<Output<'a>> {
+    fn targets<'a>(&'a self, queues: [Option<&'a mut Queue>; 2], rows: usize) -> Vec<Output<'a>> {
         queues
             .into_iter()
             .flatten()
@@ -428,7 +430,7 @@ impl Kind {
 
     fn bytes(&self) -> usize {
         match self {
-            Self::Product(product) => product.matrix.bytes(),
+            Self::Product(product) => product.bytes(),
             Self::Norm(_) => 0,
             Self::Lstm(lstm) => lstm.bytes(),
             Self::Transformer(transformer) => transformer.bytes(),

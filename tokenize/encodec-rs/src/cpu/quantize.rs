@@ -256,7 +256,10 @@ impl Factorized {
             *q = x + (*q - x);
         }
         let quantized = self.output.apply(&quantized, sums);
-        residual.iter_mut().zip(quantized).for_each(|(x, q)| *x -= q);
+        residual
+            .iter_mut()
+            .zip(quantized)
+            .for_each(|(x, q)| *x -= q);
         codes
     }
 }

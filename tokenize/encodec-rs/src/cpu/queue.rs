@@ -77,7 +77,11 @@ impl Queue {
 
     /// Room for `rows` more, to be [committed](Queue::commit).
     pub fn room(&mut self, rows: usize) -> ValuesMut<'_> {
-        let (head, tail, channels) = (self.head * self.channels, self.tail * self.channels, self.channels);
+        let (head, tail, channels) = (
+            self.head * self.channels,
+            self.tail * self.channels,
+            self.channels,
+        );
         let end = tail - head + rows * channels;
         self.tail -= self.head;
         self.head = 0;

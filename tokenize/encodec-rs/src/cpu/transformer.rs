@@ -139,7 +139,13 @@ impl TransformerStep {
         for (index, layer) in self.layers.iter().enumerate() {
             self.normalize(rows, &layer.attention_norm, normed);
             let normed_values = normed.values(self.element);
-            layer.qkv.multiply(total, normed_values, None, floats(qkv, total * qkv_width), sums);
+            layer.qkv.multiply(
+                total,
+                normed_values,
+                None,
+                floats(qkv, total * qkv_width),
+                sums,
+            );
             heads.floats.resize(total * heads_width, 0.0);
             let mut row = 0;
             for (&count, state) in counts.iter().zip(states.iter_mut()) {
@@ -155,14 +161,20 @@ impl TransformerStep {
             }
             heads.convert(self.element, heads_width);
             let target = floats(sum, total * self.hidden);
-            layer.o.multiply(total, heads.values(self.element), Some(rows), target, sums);
+            layer
+                .o
+                .multiply(total, heads.values(self.element), Some(rows), target, sums);
             std::mem::swap(rows, sum);
 
             self.normalize(rows, &layer.mlp_norm, normed);
             let target = inner.target(self.element, total * layer.fc1.matrix.columns());
-            layer.fc1.multiply(total, normed.values(self.element), None, target, sums);
+            layer
+                .fc1
+                .multiply(total, normed.values(self.element), None, target, sums);
             let target = floats(sum, total * self.hidden);
-            layer.fc2.multiply(total, inner.values(self.element), Some(rows), target, sums);
+            layer
+                .fc2
+                .multiply(total, inner.values(self.element), Some(rows), target, sums);
             std::mem::swap(rows, sum);
         }
         for (&count, state) in counts.iter().zip(states) {
