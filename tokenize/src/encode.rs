@@ -182,7 +182,9 @@ impl<'a> Group<'a> {
 
     /// The size of each document's input and what became of it, in the order added.
     pub fn finish(mut self) -> Vec<(u64, Result<Encoded, BadRecord>)> {
-        self.encode_waiting();
+        if !self.waiting.is_empty() {
+            self.encode_waiting();
+        }
         let source = self.encoder.source;
         let drafts = self.drafts.into_iter();
         drafts

@@ -9,6 +9,7 @@ use super::*;
 /// mel-RVQ that notes the lengths of the utterances of each batch, and refuses those that start with [`REFUSED`].
 struct Recorder {
     codec: MelRvq,
+    is_chunked: bool,
     batches: Mutex<Vec<Vec<usize>>>,
 }
 
@@ -17,6 +18,10 @@ const REFUSED: f32 = 0.75;
 impl Codec for Recorder {
     fn spec(&self) -> &CodecSpec {
         self.codec.spec()
+    }
+
+    fn is_chunked(&self) -> bool {
+        self.is_chunked
     }
 
     fn encode(&self, samples: &[f32]) -> encodec_rs::Result<Codes> {
@@ -54,6 +59,7 @@ impl Bench {
         shards::extend_tokenizer(&base, &dir.path().join("vocab"), 8, 2048).unwrap();
         let codec = Recorder {
             codec: MelRvq::embedded(),
+            is_chunked: false,
             batches: Mutex::default(),
         };
         Bench {
@@ -178,7 +184,7 @@ fn the_first_segment_at_fault_is_the_one_listed() {
         good.clone(),
         tone(REFUSED, SECOND),
         good.clone(),
-        good.clone(),
+        tone(REFUSED, SECOND),
     ];
     let refused = bench.document("refused", &recordings);
     let mut broken = refused.clone();
@@ -227,6 +233,19 @@ fn long_audio_is_encoded_in_pieces_of_whole_frames() {
     let encoded = bench.encode(&[document]).remove(0).unwrap();
     assert_eq!(encoded.document.segments[1].codes, codes.data);
     assert_eq!(bench.batches(), [vec![SECOND, piece], vec![5_000]]);
+}
+
+#[test]
+fn a_codec_that_cuts_audio_itself_is_given_all_of_it() {
+    let mut bench = Bench::new();
+    bench.codec.is_chunked = true;
+    let samples = tone(0.1, SECOND * 61);
+    let whole = bench.codec.encode(&samples).unwrap();
+    assert_eq!(encode_pieces(&bench.codec, &samples).unwrap(), whole);
+    let document = bench.document("long", &[samples]);
+    let encoded = bench.encode(&[document]).remove(0).unwrap();
+    assert_eq!(encoded.document.segments[0].codes, whole.data);
+    assert_eq!(bench.batches(), [[SECOND * 61]]);
 }
 
 fn transcript(content: &[u8]) -> Result<String, Fault> {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::run::{folder, here, make_vocab, run_ok, tokenize};
+use crate::run::{folder, here, make_vocab, run_ok, run_refused, tokenize};
 use serde::Deserialize;
 use shards::Dataset;
 
@@ -91,4 +91,83 @@ fn assert_decodes(temp: &Path, recordings: &Path, id: &str) {
 #[test]
 fn mel_rvq() {
     assert_golden("mel-rvq", Path::new("mel-rvq"));
+}
+
+/// A narrow model with the strides, kernels and paddings of the published `name`.
+fn narrow(name: &str) -> PathBuf {
+    here("encodec-rs/tests/fixtures/lengths").join(name)
+}
+
+#[test]
+fn mimi() {
+    assert_golden("mimi", &narrow("mimi"));
+}
+
+#[test]
+fn encodec_24khz() {
+    assert_golden("encodec_24khz", &narrow("encodec_24khz"));
+}
+
+#[test]
+fn encodec_48khz() {
+    assert_golden("encodec_48khz", &narrow("encodec_48khz"));
+}
+
+#[test]
+fn dac_16khz() {
+    assert_golden("dac_16khz", &narrow("dac_16khz"));
+}
+
+#[test]
+fn fewer_codebooks_are_the_first_ones() {
+    let temp = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(here("tests/golden/mimi.json")).unwrap();
+    let golden: Golden = serde_json::from_str(&text).unwrap();
+    make_vocab(&temp.path().join("vocab"), 2, golden.codebook_size);
+    let recordings = here("tests/golden").join(&golden.recordings);
+    let mut two = folder(temp.path(), &recordings, &narrow("mimi"), "1");
+    run_ok(two.args(["--codebooks", "2"]));
+    let found = codes(&temp.path().join("1"), 2);
+    for (id, expected) in &golden.documents {
+        let expected: Vec<_> = expected.iter().map(|frame| frame[..2].to_vec()).collect();
+        assert_eq!(found[id], expected, "{id}");
+        assert_decodes(temp.path(), &recordings, id);
+    }
+}
+
+#[test]
+fn a_codec_that_moved_is_asked_for() {
+    let temp = tempfile::tempdir().unwrap();
+    let [before, after] = ["before", "after"].map(|name| temp.path().join(name));
+    fs::create_dir(&before).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(narrow("mimi").join(file), before.join(file)).unwrap();
+    }
+    make_vocab(&temp.path().join("vocab"), 4, 16);
+    run_ok(&mut folder(
+        temp.path(),
+        &here("tests/golden/24khz"),
+        &before,
+        "out",
+    ));
+    fs::rename(&before, &after).unwrap();
+    let decode = || {
+        let mut decode = tokenize();
+        decode
+            .arg("decode")
+            .arg(temp.path().join("out/part-00000.parquet"));
+        decode
+            .args(["--id", "long", "--out"])
+            .arg(temp.path().join("a.wav"));
+        decode
+    };
+    let text = run_refused(&mut decode());
+    let was = before.display().to_string();
+    assert!(
+        text.contains("was made with codec") && text.contains(&was) && text.contains("--codec"),
+        "{text}"
+    );
+    run_ok(decode().arg("--codec").arg(&after));
+    let text = run_refused(decode().arg("--codec").arg(narrow("encodec_24khz")));
+    assert!(text.contains("give the right file with --codec"), "{text}");
 }
