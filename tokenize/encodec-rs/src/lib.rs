@@ -16,6 +16,7 @@
 mod codec;
 pub mod cpu;
 mod error;
+mod framing;
 pub mod hub;
 pub mod mel_rvq;
 pub mod models;
@@ -95,9 +96,7 @@ mod tests {
             .unwrap()
             .to_string();
         assert!(
-            message.contains("mimi-9000")
-                && message.contains("mel-rvq")
-                && message.contains("kyutai/mimi"),
+            message.contains("mimi-9000") && message.contains("mel-rvq") && message.contains("kyutai/mimi"),
             "{message}"
         );
     }

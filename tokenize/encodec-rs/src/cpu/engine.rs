@@ -12,9 +12,11 @@ pub struct Engine {
 
 /// Memory of one thread.
 #[derive(Default)]
-struct Session {
-    states: Vec<State>,
-    scratch: Scratch,
+pub struct Session {
+    /// Streams.
+    pub states: Vec<State>,
+    /// What they share.
+    pub scratch: Scratch,
 }
 
 /// One whole input: rows, and rows of zeros after them.
@@ -56,14 +58,8 @@ impl Engine {
         pass_values: usize,
         mut sink: impl FnMut(&[Made], &mut Vec<f32>),
     ) {
-        let mut session = self.lock().pop().unwrap_or_default();
+        let mut session = self.session(inputs.len());
         let Session { states, scratch } = &mut session;
-        while states.len() < inputs.len() {
-            states.push(self.program.state());
-        }
-        for state in states.iter_mut() {
-            self.program.reset(state);
-        }
         let channels = self.program.input_channels();
         let mut done = vec![0; inputs.len()];
         let mut active: Vec<usize> = (0..inputs.len()).collect();
@@ -100,6 +96,24 @@ impl Engine {
             }
             active.retain(|&stream| done[stream] < inputs[stream].rows.len());
         }
+        self.put_back(session);
+    }
+
+    /// At least `streams` streams that nothing has been pushed to.
+    pub fn session(&self, streams: usize) -> Session {
+        let mut session = self.lock().pop().unwrap_or_default();
+        let Session { states, .. } = &mut session;
+        states
+            .iter_mut()
+            .for_each(|state| self.program.reset(state));
+        while states.len() < streams {
+            states.push(self.program.state());
+        }
+        session
+    }
+
+    /// Keeps the memory for the next one.
+    pub fn put_back(&self, session: Session) {
         self.lock().push(session);
     }
 

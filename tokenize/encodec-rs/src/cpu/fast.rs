@@ -64,7 +64,7 @@ impl FastConv {
         let &[outputs, channels, kernel] = &conv.weight.shape[..] else {
             unreachable!("convolutions have three axes");
         };
-        let large = kernel >= 2 * TAPS && channels.min(outputs) >= 32;
+        let large = kernel >= TAPS && channels.min(outputs) >= 32;
         if conv.stride != 1 || element != Element::F32 || !large {
             return None;
         }

@@ -4,7 +4,6 @@
 mod attention;
 mod engine;
 mod fast;
-mod framing;
 mod lstm;
 mod norm;
 mod product;
@@ -15,17 +14,17 @@ mod stream;
 mod transformer;
 
 use engine::{Engine, Input, Made};
-use framing::Piece;
 use program::Program;
 use quantize::Quantizer;
 pub use stream::{DecodeStream, EncodeStream};
 
 use crate::codec::check_samples;
+use crate::framing::Piece;
 use crate::network::{Framing, Model};
 use crate::{Codec, CodecSpec, Codes, Error, Precision, Result};
 
-/// Audio that is computed at a time, in seconds, over all utterances of a batch: enough rows for every reading of the
-/// large weights, and a bound on memory.
+/// Audio that is computed at a time at most, in seconds, over all utterances of a batch: enough rows for every reading of
+/// the large weights.
 const PASS_SECS: f64 = 12.0;
 
 /// A [`Model`] ready to run on a processor.
@@ -54,7 +53,7 @@ impl NeuralCodec {
     /// What the encoder makes of an utterance, before it is quantized, `[frames, latent]`; chunks follow one another.
     pub fn latents(&self, samples: &[f32]) -> Result<Vec<f32>> {
         self.check(samples)?;
-        let pieces = framing::cut(&self.framing, samples, self.spec.channels);
+        let pieces = self.framing.pieces(samples, self.spec.channels);
         let mut latents = vec![Vec::new(); pieces.len()];
         self.encoder
             .run(&inputs(&pieces), self.pass_samples(), |made, _| {
@@ -93,7 +92,9 @@ impl NeuralCodec {
     }
 
     fn pass_samples(&self) -> usize {
-        (PASS_SECS * f64::from(self.spec.sample_rate_hz)) as usize * self.spec.channels
+        let longest = (PASS_SECS * f64::from(self.spec.sample_rate_hz)) as usize;
+        let values = self.encoder.program().pass_values();
+        values.min(longest * self.spec.channels)
     }
 
     /// Codes of every piece.
@@ -121,17 +122,24 @@ impl NeuralCodec {
 
     /// Samples of every piece of codes.
     fn decode_pieces(&self, pieces: &[&[u16]], codebooks: usize) -> Vec<Vec<f32>> {
-        let mut samples = vec![Vec::new(); pieces.len()];
-        let pass = (PASS_SECS * self.spec.frame_rate_hz) as usize;
-        // latents are large: each piece gets its own run, pass by pass
-        for (piece, samples) in pieces.iter().zip(&mut samples) {
-            let mut stream = DecodeStream::over(self);
-            for codes in piece.chunks(pass * codebooks) {
-                stream.push_into(codes, codebooks, samples);
-            }
-            stream.finish_into(samples);
-        }
-        samples
+        let longest = (PASS_SECS * self.spec.frame_rate_hz) as usize;
+        let values = self.decoder.program().pass_values();
+        let pass = longest.min(values / self.latent).max(1);
+        let mut stream = DecodeStream::over(self);
+        let decoded = pieces
+            .iter()
+            .map(|piece| {
+                let mut samples = Vec::new();
+                // latents are large: they are made pass by pass
+                for codes in piece.chunks(pass * codebooks) {
+                    stream.push_into(codes, codebooks, &mut samples);
+                }
+                stream.finish_into(&mut samples);
+                samples
+            })
+            .collect();
+        self.decoder.put_back(stream.into_session());
+        decoded
     }
 }
 
@@ -160,7 +168,7 @@ impl Codec for NeuralCodec {
         let mut pieces = Vec::new();
         for (owner, samples) in utterances.iter().enumerate() {
             if results[owner].is_ok() {
-                for piece in framing::cut(&self.framing, samples, self.spec.channels) {
+                for piece in self.framing.pieces(samples, self.spec.channels) {
                     owners.push(owner);
                     pieces.push(piece);
                 }
@@ -189,62 +197,38 @@ impl Codec for NeuralCodec {
 
     fn decode(&self, codes: &Codes) -> Result<Vec<f32>> {
         codes.check(&self.spec)?;
-        let codebooks = codes.codebooks;
-        let Some(chunk) = self.framing.chunk else {
-            let mut samples = self.decode_pieces(&[&codes.data], codebooks).remove(0);
-            self.rescale(&mut samples, codes, 0, 1)?;
-            return Ok(samples);
-        };
+        let hop = self.spec.samples_per_frame();
+        let frames = self.framing.piece_frames(codes.frames(), hop);
+        if !codes.scales.is_empty() && codes.scales.len() != frames.len() {
+            return Err(Error::ScaleCount {
+                found: codes.scales.len(),
+                chunks: frames.len(),
+            });
+        }
         let mut left = &codes.data[..];
-        let frames = framing::chunk_frames(&chunk, self.spec.samples_per_frame(), codes.frames());
         let mut pieces = Vec::with_capacity(frames.len());
         for frames in frames {
-            let (own, others) = left.split_at(frames * codebooks);
+            let (own, others) = left.split_at(frames * codes.codebooks);
             pieces.push(own);
             left = others;
         }
-        let mut chunks = self.decode_pieces(&pieces, codebooks);
-        for (index, samples) in chunks.iter_mut().enumerate() {
-            self.rescale(samples, codes, index, pieces.len())?;
+        let mut samples = self.decode_pieces(&pieces, codes.codebooks);
+        for (samples, scale) in samples.iter_mut().zip(&codes.scales) {
+            samples.iter_mut().for_each(|x| *x *= scale);
         }
-        Ok(framing::overlap_add(
-            &chunks,
-            chunk.stride,
-            self.spec.channels,
-        ))
+        Ok(self.framing.join(samples, self.spec.channels))
     }
 }
 
 impl NeuralCodec {
     /// Pieces that are run side by side: those of about two passes, one at least.
     fn group(&self, pieces: &[Piece]) -> usize {
-        let mut total = 0;
+        let (mut total, limit) = (0, 2 * self.pass_samples());
         let fits = |piece: &&Piece| {
             total += piece.samples.len();
-            total <= 2 * self.pass_samples()
+            total <= limit
         };
         pieces.iter().take_while(fits).count().max(1)
-    }
-
-    /// Undoes the normalisation of chunk `index` of `chunks`.
-    fn rescale(
-        &self,
-        samples: &mut [f32],
-        codes: &Codes,
-        index: usize,
-        chunks: usize,
-    ) -> Result<()> {
-        if codes.scales.is_empty() {
-            return Ok(());
-        }
-        if codes.scales.len() != chunks {
-            return Err(Error::ScaleCount {
-                found: codes.scales.len(),
-                chunks,
-            });
-        }
-        samples.iter_mut().for_each(|x| *x *= codes.scales[index]);
-        Ok(())
     }
 }
 

@@ -16,6 +16,8 @@ use crate::network::{self, Layer, Network};
 /// Steps with larger weights are run for all streams at once and for all rows that have come, so that the weights are
 /// read from memory as rarely as possible; the others in tiles of time whose rows stay in cache.
 const JOINT_BYTES: usize = 2 << 20;
+/// Values that the steps with large weights may have between them.
+const JOINT_VALUES: usize = 16 << 20;
 /// Values of the widest rows of a tile.
 const TILE_VALUES: usize = 48 << 10;
 
@@ -364,6 +366,17 @@ impl Program {
             }
         }
         stages
+    }
+
+    /// Values of input whose rows take [`JOINT_VALUES`] in the steps that are run jointly.
+    pub fn pass_values(&self) -> usize {
+        let joint = self.stages.iter().filter(|stage| stage.tile_rows.is_none());
+        let values: f64 = joint
+            .flat_map(|stage| &self.steps[stage.steps.clone()])
+            .map(|step| step.rate * (step.channels * step.outputs.len()) as f64)
+            .sum();
+        let rows = JOINT_VALUES as f64 / values.max(1e-3);
+        rows as usize * self.input_channels()
     }
 
     /// Rows of the first of `steps` whose consequences are about [`TILE_VALUES`] where they are most.

@@ -1,15 +1,14 @@
 //! Encoding and decoding of audio as it arrives; the results are those of the whole utterance.
 
 use super::NeuralCodec;
-use super::program::{Scratch, State};
+use super::engine::Session;
 use crate::codec::check_samples;
 use crate::{Codec, Codes, Result};
 
 /// Samples in, codes out, as soon as they are determined.
 pub struct EncodeStream<'a> {
     codec: &'a NeuralCodec,
-    state: State,
-    scratch: Scratch,
+    session: Session,
     /// Values pushed so far.
     pushed: usize,
     /// Of a codec with chunks: samples from the start of the next chunk on.
@@ -21,8 +20,7 @@ impl<'a> EncodeStream<'a> {
         let framing = &codec.framing;
         (framing.chunk.is_some() || !framing.normalize).then(|| Self {
             codec,
-            state: codec.encoder.program().state(),
-            scratch: Scratch::default(),
+            session: codec.encoder.session(1),
             pushed: 0,
             waiting: Vec::new(),
         })
@@ -75,15 +73,15 @@ impl<'a> EncodeStream<'a> {
 
     fn advance(&mut self, samples: &[f32], last: bool) -> Codes {
         let program = self.codec.encoder.program();
-        program.push(&mut self.state, samples, last);
-        program.run(&mut [&mut self.state], &mut self.scratch);
-        let latents = program.output(&self.state);
+        let Session { states, scratch } = &mut self.session;
+        let state = &mut states[0];
+        program.push(state, samples, last);
+        program.run(&mut [state], scratch);
+        let latents = program.output(state);
         let frames = latents.len() / self.codec.latent;
-        let data = self
-            .codec
-            .quantizer
-            .encode(latents, frames, &mut self.scratch.sums);
-        program.take(&mut self.state);
+        let quantizer = &self.codec.quantizer;
+        let data = quantizer.encode(latents, frames, &mut scratch.sums);
+        program.take(state);
         Codes::new(self.codec.spec.codebooks, data)
     }
 }
@@ -91,8 +89,7 @@ impl<'a> EncodeStream<'a> {
 /// Codes in, samples out.
 pub struct DecodeStream<'a> {
     codec: &'a NeuralCodec,
-    state: State,
-    scratch: Scratch,
+    session: Session,
 }
 
 impl<'a> DecodeStream<'a> {
@@ -104,9 +101,12 @@ impl<'a> DecodeStream<'a> {
     pub(super) fn over(codec: &'a NeuralCodec) -> Self {
         Self {
             codec,
-            state: codec.decoder.program().state(),
-            scratch: Scratch::default(),
+            session: codec.decoder.session(1),
         }
+    }
+
+    pub(super) fn into_session(self) -> Session {
+        self.session
     }
 
     /// Takes more codes and gives the samples that they determine, `[n, channels]`, perhaps none.
@@ -126,19 +126,24 @@ impl<'a> DecodeStream<'a> {
 
     pub(super) fn push_into(&mut self, codes: &[u16], codebooks: usize, samples: &mut Vec<f32>) {
         let quantizer = &self.codec.quantizer;
-        let latents = quantizer.decode(codes, codebooks, &mut self.scratch.sums);
+        let latents = quantizer.decode(codes, codebooks, &mut self.session.scratch.sums);
         self.advance(&latents, false, samples);
     }
 
+    /// After which the stream is as new.
     pub(super) fn finish_into(&mut self, samples: &mut Vec<f32>) {
         self.advance(&[], true, samples);
+        let program = self.codec.decoder.program();
+        program.reset(&mut self.session.states[0]);
     }
 
     fn advance(&mut self, latents: &[f32], last: bool, samples: &mut Vec<f32>) {
         let program = self.codec.decoder.program();
-        program.push(&mut self.state, latents, last);
-        program.run(&mut [&mut self.state], &mut self.scratch);
-        samples.extend_from_slice(program.output(&self.state));
-        program.take(&mut self.state);
+        let Session { states, scratch } = &mut self.session;
+        let state = &mut states[0];
+        program.push(state, latents, last);
+        program.run(&mut [state], scratch);
+        samples.extend_from_slice(program.output(state));
+        program.take(state);
     }
 }

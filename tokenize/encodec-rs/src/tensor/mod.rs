@@ -7,7 +7,6 @@
 
 mod border;
 mod conv;
-mod framing;
 mod layers;
 mod linear;
 mod lstm;
@@ -22,9 +21,9 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use crate::codec::check_samples;
+use crate::framing::Piece;
 use crate::network::{Framing, Model};
 use crate::{Codec, CodecSpec, Codes, Error, Result};
-use framing::Piece;
 use layers::Layer;
 use quantize::Quantizer;
 use signal::{Signal, floats, indices};
@@ -97,7 +96,7 @@ impl<B: Backend> TensorCodec<B> {
     }
 
     /// The pieces of an utterance, `[n, channels]`, once it is checked.
-    fn pieces(&self, samples: &[f32]) -> Result<Vec<Piece>> {
+    fn pieces<'a>(&self, samples: &'a [f32]) -> Result<Vec<Piece<'a>>> {
         check_samples(samples)?;
         let channels = self.spec.channels;
         match samples.len().is_multiple_of(channels) {
@@ -123,16 +122,19 @@ impl<B: Backend> TensorCodec<B> {
         }
     }
 
-    /// Codes `[frames, codebooks]` of each piece, `[channels, samples]`.
-    fn encode_pieces(&self, pieces: &[&[f32]]) -> Vec<Vec<u16>> {
+    /// Codes `[frames, codebooks]` of each piece.
+    fn encode_pieces(&self, pieces: &[&Piece]) -> Vec<Vec<u16>> {
         let channels = self.spec.channels;
-        let lengths: Vec<usize> = pieces.iter().map(|piece| piece.len() / channels).collect();
+        let length = |piece: &&Piece| (piece.samples.len() + piece.zeros) / channels;
+        let lengths: Vec<usize> = pieces.iter().map(length).collect();
         let time = lengths.iter().copied().max().unwrap_or(0);
         let mut padded = vec![0.0; pieces.len() * channels * time];
         for (row, piece) in padded.chunks_exact_mut(channels * time).zip(pieces) {
-            let own = piece.chunks_exact(piece.len() / channels);
-            for (row, own) in row.chunks_exact_mut(time).zip(own) {
-                row[..own.len()].copy_from_slice(own);
+            for (channel, row) in row.chunks_exact_mut(time).enumerate() {
+                let own = piece.samples.iter().skip(channel).step_by(channels);
+                row.iter_mut()
+                    .zip(own)
+                    .for_each(|(to, sample)| *to = *sample);
             }
         }
         let data = floats(padded, [pieces.len(), channels, time], &self.device);
@@ -201,14 +203,11 @@ impl<B: Backend> Codec for TensorCodec<B> {
         let pieces: Vec<_> = cut.iter().flatten().flatten().collect();
         let sizes: Vec<_> = pieces
             .iter()
-            .map(|piece| ((), piece.samples.len() / self.spec.channels))
+            .map(|piece| ((), (piece.samples.len() + piece.zeros) / self.spec.channels))
             .collect();
         let mut codes = in_batches(&sizes, |batch| {
-            let samples: Vec<_> = batch
-                .iter()
-                .map(|&index| &pieces[index].samples[..])
-                .collect();
-            self.encode_pieces(&samples)
+            let batch: Vec<_> = batch.iter().map(|&index| pieces[index]).collect();
+            self.encode_pieces(&batch)
         })
         .into_iter();
         cut.into_iter()

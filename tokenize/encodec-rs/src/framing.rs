@@ -1,35 +1,35 @@
 //! Audio cut into the pieces that a network sees, and put together again.
 
+use std::borrow::Cow;
+
 use crate::network::{Chunk, Framing};
 
 /// What the encoder sees at once.
-pub struct Piece {
-    /// `[channels, samples]`
-    pub samples: Vec<f32>,
+pub struct Piece<'a> {
+    /// `[n, channels]`
+    pub samples: Cow<'a, [f32]>,
+    /// Values of zero that follow.
+    pub zeros: usize,
     /// What the samples were divided by, if the model normalises.
     pub scale: Option<f32>,
 }
 
 impl Framing {
     /// The pieces of an utterance, `[n, channels]`.
-    pub fn pieces(&self, audio: &[f32], channels: usize) -> Vec<Piece> {
+    pub fn pieces<'a>(&self, audio: &'a [f32], channels: usize) -> Vec<Piece<'a>> {
         let samples = audio.len() / channels;
-        let padded = samples.next_multiple_of(self.pad_to);
-        self.ranges(padded)
+        self.ranges(samples)
             .map(|(start, length)| {
-                let at = |channel| {
-                    move |time| audio.get(time * channels + channel).copied().unwrap_or(0.0)
-                };
-                let mut piece = Piece {
-                    samples: (0..channels)
-                        .flat_map(|channel| (start..start + length).map(at(channel)))
-                        .collect(),
-                    scale: None,
-                };
-                if self.normalize {
-                    piece.normalize(channels);
+                let own = &audio[start * channels..(start + length) * channels];
+                let scale = self.normalize.then(|| loudness(own, channels));
+                Piece {
+                    samples: match scale {
+                        None => Cow::Borrowed(own),
+                        Some(scale) => own.iter().map(|sample| sample / scale).collect(),
+                    },
+                    zeros: (length.next_multiple_of(self.pad_to) - length) * channels,
+                    scale,
                 }
-                piece
             })
             .collect()
     }
@@ -79,7 +79,9 @@ impl Framing {
         let mut total = vec![0.0; samples];
         for (index, piece) in pieces.iter().enumerate() {
             let start = index * stride;
-            for ((at, frame), weight) in (start..).zip(piece.chunks_exact(channels)).zip(&weights) {
+            // what stands out behind the last piece, if that is shorter than the overlap, is dropped
+            let times = start..samples;
+            for ((at, frame), weight) in times.zip(piece.chunks_exact(channels)).zip(&weights) {
                 total[at] += weight;
                 for (sum, sample) in audio[at * channels..].iter_mut().zip(frame) {
                     *sum += weight * sample;
@@ -93,20 +95,13 @@ impl Framing {
     }
 }
 
-impl Piece {
-    fn normalize(&mut self, channels: usize) {
-        let samples = self.samples.len() / channels;
-        let mono = |time| {
-            let sum: f32 = (0..channels)
-                .map(|c| self.samples[c * samples + time])
-                .sum();
-            f64::from(sum / channels as f32)
-        };
-        let power = (0..samples).map(|time| mono(time).powi(2)).sum::<f64>() / samples as f64;
-        let scale = power.sqrt() as f32 + 1e-8;
-        self.samples.iter_mut().for_each(|sample| *sample /= scale);
-        self.scale = Some(scale);
-    }
+/// Root mean square of the mean over channels, plus 1e-8.
+fn loudness(samples: &[f32], channels: usize) -> f32 {
+    let power: f64 = samples
+        .chunks_exact(channels)
+        .map(|sample| f64::from(sample.iter().sum::<f32>() / channels as f32).powi(2))
+        .sum();
+    (power / (samples.len() / channels) as f64).sqrt() as f32 + 1e-8
 }
 
 /// Weights that rise from 0 to 1/2 and fall again, without the zeros at the ends.
@@ -136,7 +131,8 @@ mod tests {
             .step_by(37)
             .chain([47_520, 47_521, 47_681, 48_000])
         {
-            let pieces = CHUNKED.pieces(&vec![0.0; samples], 1);
+            let audio = vec![0.0; samples];
+            let pieces = CHUNKED.pieces(&audio, 1);
             let frames: Vec<usize> = pieces
                 .iter()
                 .map(|p| p.samples.len().div_ceil(320))
