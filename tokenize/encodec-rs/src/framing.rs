@@ -20,18 +20,26 @@ impl Framing {
         let samples = audio.len() / channels;
         self.ranges(samples)
             .map(|(start, length)| {
-                let own = &audio[start * channels..(start + length) * channels];
-                let scale = self.normalize.then(|| loudness(own, channels));
-                Piece {
-                    samples: match scale {
-                        None => Cow::Borrowed(own),
-                        Some(scale) => own.iter().map(|sample| sample / scale).collect(),
-                    },
-                    zeros: (length.next_multiple_of(self.pad_to) - length) * channels,
-                    scale,
-                }
+                self.piece(
+                    &audio[start * channels..(start + length) * channels],
+                    channels,
+                )
             })
             .collect()
+    }
+
+    /// The piece that is all of `samples`, `[n, channels]`.
+    pub fn piece<'a>(&self, samples: &'a [f32], channels: usize) -> Piece<'a> {
+        let scale = self.normalize.then(|| loudness(samples, channels));
+        let length = samples.len() / channels;
+        Piece {
+            samples: match scale {
+                None => Cow::Borrowed(samples),
+                Some(scale) => samples.iter().map(|sample| sample / scale).collect(),
+            },
+            zeros: (length.next_multiple_of(self.pad_to) - length) * channels,
+            scale,
+        }
     }
 
     /// Frames of each piece of an utterance that has `frames` in all, at `hop` samples a frame.

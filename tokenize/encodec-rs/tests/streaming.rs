@@ -6,12 +6,12 @@ use common::Fixture;
 use encodec_rs::{Codec, Codes, NeuralCodec, Precision, models};
 use proptest::prelude::*;
 
-/// All small checkpoints, and a waveform of each architecture's channels and of `n` samples.
+/// All small checkpoints.
 fn codecs() -> Vec<(String, NeuralCodec)> {
     Fixture::all("codecs", "reference.safetensors")
         .iter()
         .map(|fixture| {
-            let model = models::load(&fixture.folder, fixture.name(), Some(4)).unwrap();
+            let model = models::load(&fixture.folder, fixture.name(), None).unwrap();
             (
                 fixture.name().to_owned(),
                 NeuralCodec::new(model, Precision::F32),
@@ -89,7 +89,9 @@ fn samples_come_as_soon_as_they_are_determined() {
         let channels = codec.spec().channels;
         if let Some(mut stream) = codec.encode_stream() {
             let codes = stream.push(&wave(4000 * channels)).unwrap();
-            assert!(codes.frames() > 0, "{name}: no codes before the end");
+            // this one normalises over all of the utterance
+            let waits = name == "encodec-wide-noncausal";
+            assert_eq!(codes.frames() > 0, !waits, "{name}");
         }
     }
 }

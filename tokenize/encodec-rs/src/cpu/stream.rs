@@ -3,7 +3,7 @@
 use super::NeuralCodec;
 use super::engine::Session;
 use crate::codec::check_samples;
-use crate::{Codec, Codes, Result};
+use crate::{Codes, Result};
 
 /// Samples in, codes out, as soon as they are determined.
 pub struct EncodeStream<'a> {
@@ -40,7 +40,7 @@ impl<'a> EncodeStream<'a> {
         self.waiting.extend_from_slice(samples);
         let mut codes = Codes::new(self.codec.spec.codebooks, Vec::new());
         while self.waiting.len() >= chunk.length * channels {
-            self.chunk(chunk.length * channels, &mut codes)?;
+            self.chunk(chunk.length * channels, &mut codes);
             self.waiting.drain(..chunk.stride * channels);
         }
         Ok(codes)
@@ -57,18 +57,20 @@ impl<'a> EncodeStream<'a> {
         let mut codes = Codes::new(self.codec.spec.codebooks, Vec::new());
         let stride = chunk.stride * self.codec.spec.channels;
         while !self.waiting.is_empty() {
-            self.chunk(self.waiting.len(), &mut codes)?;
+            self.chunk(self.waiting.len(), &mut codes);
             self.waiting.drain(..stride.min(self.waiting.len()));
         }
         Ok(codes)
     }
 
     /// Encodes the first `len` waiting values as a chunk.
-    fn chunk(&mut self, len: usize, codes: &mut Codes) -> Result<()> {
-        let more = self.codec.encode(&self.waiting[..len])?;
-        codes.data.extend(more.data);
-        codes.scales.extend(more.scales);
-        Ok(())
+    fn chunk(&mut self, len: usize, codes: &mut Codes) {
+        let framing = &self.codec.framing;
+        let piece = framing.piece(&self.waiting[..len], self.codec.spec.channels);
+        codes.scales.extend(piece.scale);
+        codes
+            .data
+            .extend(self.codec.encode_pieces(&[piece]).concat());
     }
 
     fn advance(&mut self, samples: &[f32], last: bool) -> Codes {
