@@ -258,7 +258,7 @@ def encode(model: nn.Module, wave: np.ndarray, codebooks: int | None = None, fit
     hook.remove()
     latents = np.concatenate(seen)
     codes = np.ascontiguousarray(codes.numpy()) if fitted else np.zeros((len(latents), 0), int)
-    return Encoded(codes, np.ascontiguousarray(latents, np.float32),
+    return Encoded(codes, latents.astype(np.float32),
                    np.array(scales, np.float32), [len(chunk) for chunk in seen])
 
 

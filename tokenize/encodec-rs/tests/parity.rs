@@ -10,7 +10,7 @@ const TOLERANCE: f64 = 1e-4;
 
 fn fixtures() -> Vec<Fixture> {
     let fixtures = Fixture::all("codecs", "reference.safetensors");
-    assert_eq!(fixtures.len(), 11);
+    assert_eq!(fixtures.len(), 15);
     fixtures
 }
 
