@@ -122,9 +122,9 @@ pub fn run(codec: &dyn Codec, files: &[(&PathBuf, &Option<PathBuf>)]) -> Result<
 
 fn try_file(codec: &dyn Codec, path: &Path, out: Option<&Path>) -> Result<Trial> {
     let spec = codec.spec();
-    let refused = |cause| Error::Recording {
+    let refused = |cause: encodec_rs::Error| Error::Recording {
         path: path.to_owned(),
-        cause,
+        cause: cause.into(),
     };
     let original = audio::load(path, spec.sample_rate_hz, spec.channels)?
         .audio

@@ -199,7 +199,7 @@ pub enum Error {
         /// The codec as it was named when the shard was made.
         name: String,
         /// What is in the way.
-        cause: encodec_rs::Error,
+        cause: Box<encodec_rs::Error>,
     },
     /// A file would be overwritten by what is made of it.
     #[error("the output {} is one of the inputs; choose another folder", path.display())]
@@ -213,7 +213,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Why.
-        cause: encodec_rs::Error,
+        cause: Box<encodec_rs::Error>,
     },
     /// An audio file, where it is not merely a bad record.
     #[error(transparent)]

@@ -118,7 +118,7 @@ fn open_codec(shard: &Path, info: &CodecInfo, given: Option<&str>) -> Result<Box
         None => encodec_rs::open(&info.name, &options).map_err(|cause| Error::ShardCodec {
             shard: shard.to_owned(),
             name: info.name.clone(),
-            cause,
+            cause: cause.into(),
         })?,
     };
     if codec.spec().sha256 != info.sha256 {
