@@ -80,18 +80,19 @@ FIXTURES = {
     "dac-weight-norm": Fixture("dac", [1, 23, 24, 25, 480, 1003], SMALL_DAC | dict(
         encoder_hidden_size=4, downsampling_ratios=[3, 2, 4], decoder_hidden_size=24, n_codebooks=9, codebook_dim=8),
         weight_norm=True),
-    # sounds that are worked on in several pieces, and 32 channels, from where on convolutions may be done otherwise
-    "mimi-wide": Fixture("mimi", [1, 100, 1603, 6001], SMALL_MIMI | dict(
-        frame_rate=75.0, num_filters=32, upsampling_ratios=[8], num_quantizers=2, codebook_size=16, compress=1,
+    # sounds that are worked on in several pieces, of odd lengths where the stride is 5, and 32 channels, from where on
+    # convolutions may be done otherwise
+    "mimi-wide": Fixture("mimi", [1, 100, 803, 2201], SMALL_MIMI | dict(
+        frame_rate=120.0, num_filters=32, upsampling_ratios=[5], num_quantizers=2, codebook_size=16, compress=1,
         num_hidden_layers=1, sliding_window=50, use_conv_shortcut=True), dtype=torch.bfloat16),
-    "encodec-wide": Fixture("encodec", [1, 100, 1603, 6001], SMALL_ENCODEC | dict(
-        num_filters=32, upsampling_ratios=[8], hidden_size=8, codebook_size=16, num_lstm_layers=1, compress=1,
-        target_bandwidths=[1.2]), dtype=torch.bfloat16),
+    "encodec-wide": Fixture("encodec", [1, 100, 803, 2201], SMALL_ENCODEC | dict(
+        num_filters=32, upsampling_ratios=[5], hidden_size=8, codebook_size=16, num_lstm_layers=1, compress=1,
+        target_bandwidths=[1.92]), dtype=torch.bfloat16),
     "encodec-wide-noncausal": Fixture("encodec", [1, 100, 1603, 6001], SMALL_ENCODEC | dict(
         num_filters=16, upsampling_ratios=[8], hidden_size=8, codebook_size=16, num_lstm_layers=1,
         target_bandwidths=[1.2], norm_type="time_group_norm", use_causal_conv=False), dtype=torch.bfloat16),
-    "dac-wide": Fixture("dac", [1, 100, 1603, 4001], SMALL_DAC | dict(
-        encoder_hidden_size=32, downsampling_ratios=[8], decoder_hidden_size=64, n_codebooks=2, codebook_size=16,
+    "dac-wide": Fixture("dac", [1, 100, 803, 2201], SMALL_DAC | dict(
+        encoder_hidden_size=32, downsampling_ratios=[5], decoder_hidden_size=64, n_codebooks=2, codebook_size=16,
         codebook_dim=4), dtype=torch.bfloat16),
 }
 
