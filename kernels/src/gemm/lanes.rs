@@ -8,6 +8,7 @@
 /// # Safety
 /// Every method needs the instructions of its implementation, which [`dispatch`] has checked; pointers must be valid for
 /// `N` values, at any alignment.
+#[allow(clippy::missing_safety_doc)] // said once, above
 pub trait Lanes: Copy + 'static {
     /// The vector.
     type V: Copy;
@@ -16,12 +17,19 @@ pub trait Lanes: Copy + 'static {
     /// Vectors of a full panel: with 6 rows they fill the registers.
     const PANEL: usize;
 
+    /// `x` in every lane.
     unsafe fn splat(x: f32) -> Self::V;
+    /// Reads `N` values.
     unsafe fn load(from: *const f32) -> Self::V;
+    /// Writes `N` values.
     unsafe fn store(to: *mut f32, x: Self::V);
+    /// `a + b`
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;

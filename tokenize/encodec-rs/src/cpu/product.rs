@@ -160,6 +160,14 @@ impl Product {
         self.padding.left
     }
 
+    /// Rows that are made together, but at the end of a signal.
+    pub fn granule(&self) -> usize {
+        match &self.method {
+            Method::Direct(_) => 1,
+            Method::Fast(fast) => fast.granule(),
+        }
+    }
+
     /// Bytes of the weights.
     pub fn bytes(&self) -> usize {
         match &self.method {
@@ -231,11 +239,7 @@ impl Product {
         }
         let there = queue.rows().saturating_sub(progress.next);
         let count = (there + self.stride).saturating_sub(self.span) / self.stride;
-        let granule = match &self.method {
-            Method::Direct(_) => 1,
-            Method::Fast(fast) => fast.granule(),
-        };
-        let limit = limit.max(granule);
+        let granule = self.granule();
         let count = match progress.padded_right && count <= limit {
             true => count,
             false => count.min(limit) / granule * granule,

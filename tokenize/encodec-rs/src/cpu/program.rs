@@ -229,6 +229,11 @@ impl Program {
             let StepState::Product(progress) = &mut stream.steps[index] else {
                 unreachable!("states are made from the steps");
             };
+            // what is added must be there too
+            let limit = match step.add {
+                Some(add) => limit.min(stream.queues[add].rows()),
+                None => limit,
+            };
             windows.push(product.windows(&mut stream.queues[step.input], progress, limit));
         }
         let mut jobs = Vec::with_capacity(streams.len());
@@ -387,7 +392,8 @@ impl Program {
             .iter()
             .map(|step| step.rate * step.channels as f64)
             .fold(1.0, f64::max);
-        ((TILE_VALUES as f64 * start / widest) as usize).max(1)
+        let rows = (TILE_VALUES as f64 * start / widest) as usize;
+        rows.max(first.kind.granule())
     }
 }
 
@@ -447,6 +453,14 @@ impl Kind {
             Self::Norm(_) => 0,
             Self::Lstm(lstm) => lstm.bytes(),
             Self::Transformer(transformer) => transformer.bytes(),
+        }
+    }
+
+    /// Rows that are made together.
+    fn granule(&self) -> usize {
+        match self {
+            Self::Product(product) => product.granule(),
+            _ => 1,
         }
     }
 
@@ -619,6 +633,79 @@ fn convert(activation: Option<&network::Activation>, expansion: usize) -> Activa
         Some(network::Activation::Tanh) => Activation::Tanh,
         Some(network::Activation::Snake(alpha)) => {
             Activation::Snake(Snake::new(&alpha.repeat(expansion)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{Conv1d, PadMode, Padding, Residual, Tensor};
+
+    fn conv(channels: usize, kernel: usize) -> Conv1d {
+        let count = channels * channels * kernel;
+        let value = |i: usize| ((i * 7919) % 1000) as f32 / 1000.0 - 0.5;
+        Conv1d {
+            weight: Tensor {
+                shape: vec![channels, channels, kernel],
+                data: (0..count)
+                    .map(|i| value(i) / (channels * kernel) as f32)
+                    .collect(),
+            },
+            bias: None,
+            stride: 1,
+            dilation: 1,
+            padding: Padding::same(kernel, 1, 1, true, PadMode::Reflect),
+            norm: None,
+        }
+    }
+
+    /// Layers with large weights first, then a residual whose shortcut is the first step that is run in tiles, as in a
+    /// decoder; and the reverse.
+    fn network(large_first: bool) -> Network {
+        let residual = Layer::Residual(Residual {
+            body: vec![
+                Layer::Activation(network::Activation::Elu),
+                Layer::Conv(conv(64, 3)),
+                Layer::Activation(network::Activation::Elu),
+                Layer::Conv(conv(64, 1)),
+            ],
+            shortcut: Some(conv(64, 1)),
+        });
+        let mut layers = vec![Layer::Conv(conv(64, 150)), residual];
+        if !large_first {
+            layers.insert(0, Layer::Conv(conv(64, 1)));
+            layers.swap(1, 2);
+        }
+        Network {
+            channels: 64,
+            layers,
+        }
+    }
+
+    #[test]
+    fn tiles_and_pushes_do_not_change_a_bit() {
+        let rows: Vec<f32> = (0..3000 * 64)
+            .map(|i| ((i * 31) % 97) as f32 / 97.0)
+            .collect();
+        for large_first in [true, false] {
+            let program = Program::new(network(large_first), Precision::F32);
+            assert_eq!(program.stages.len(), 2);
+            let output = |pushes: usize| {
+                let (mut state, mut scratch) = (program.state(), Scratch::default());
+                let mut output = Vec::new();
+                let size = rows.len() / pushes;
+                for (index, rows) in rows.chunks(size).enumerate() {
+                    program.push(&mut state, rows, index + 1 == pushes);
+                    program.run(&mut [&mut state], &mut scratch);
+                    output.extend_from_slice(program.output(&state));
+                    program.take(&mut state);
+                }
+                output
+            };
+            let whole = output(1);
+            assert_eq!(whole.len(), rows.len());
+            assert!(whole == output(50), "large first: {large_first}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Fixtures: checkpoints with what the reference makes of them. `tests/fixtures/README.md` says what they hold.
 
+#![allow(dead_code)] // every test uses a part of it
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
