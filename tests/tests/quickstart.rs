@@ -31,7 +31,8 @@ fn the_model_beats_unigrams_is_reported_and_speaks() {
     let checkpoint = Path::new(summary["checkpoint"].as_str().unwrap());
     // A prompt of 2 s or so, and 1 to 2 s more of it.
     let prompt = corpus().join("en/en-0-1.flac");
-    let prompt_secs = audio::load(&prompt, 24_000, 1).unwrap().audio.samples.len() as f64 / 24_000.0;
+    let prompt_secs =
+        audio::load(&prompt, 24_000, 1).unwrap().audio.samples.len() as f64 / 24_000.0;
     let speak = |prompt: &Path, name: &str, seed: &str| {
         let out = job.path(name);
         let mut generate = bin("generate");

@@ -238,7 +238,10 @@ fn decoding_gives_audio_of_the_right_length() {
         .iter()
         .map(|segment| segment.codes.len() / 8)
         .sum();
-    assert_eq!((decoded.source_rate_hz, decoded.source_channels), (24_000, 1));
+    assert_eq!(
+        (decoded.source_rate_hz, decoded.source_channels),
+        (24_000, 1)
+    );
     assert_eq!(decoded.audio.samples.len(), frames * 1_920);
     let power: f32 =
         decoded.audio.samples.iter().map(|x| x * x).sum::<f32>() / (frames * 1_920) as f32;
