@@ -55,7 +55,9 @@ pub enum Error {
         chunks: usize,
     },
     /// Interleaved samples that do not divide into channels.
-    #[error("{len} samples do not divide into {channels} channels; give them interleaved, all channels of a time together")]
+    #[error(
+        "{len} samples do not divide into {channels} channels; give them interleaved, all channels of a time together"
+    )]
     RaggedSamples {
         /// Samples found.
         len: usize,

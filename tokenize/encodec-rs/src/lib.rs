@@ -96,7 +96,9 @@ mod tests {
             .unwrap()
             .to_string();
         assert!(
-            message.contains("mimi-9000") && message.contains("mel-rvq") && message.contains("kyutai/mimi"),
+            message.contains("mimi-9000")
+                && message.contains("mel-rvq")
+                && message.contains("kyutai/mimi"),
             "{message}"
         );
     }
