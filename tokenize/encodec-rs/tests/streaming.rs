@@ -102,6 +102,10 @@ fn bad_samples_and_codes_are_refused() {
         if let Some(mut stream) = codec.encode_stream() {
             let text = stream.push(&[0.0, f32::NAN]).unwrap_err().to_string();
             assert!(text.contains("sample 1"), "{name}: {text}");
+            if codec.spec().channels == 2 {
+                let text = stream.push(&[0.0; 3]).unwrap_err().to_string();
+                assert!(text.contains("2 channels"), "{name}: {text}");
+            }
         }
         if let Some(mut stream) = codec.decode_stream() {
             let size = codec.spec().codebook_size as u16;

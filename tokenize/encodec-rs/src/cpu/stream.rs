@@ -2,7 +2,6 @@
 
 use super::NeuralCodec;
 use super::engine::Session;
-use crate::codec::check_samples;
 use crate::{Codes, Result};
 
 /// Samples in, codes out, as soon as they are determined.
@@ -31,7 +30,7 @@ impl<'a> EncodeStream<'a> {
         if samples.is_empty() {
             return Ok(Codes::new(self.codec.spec.codebooks, Vec::new()));
         }
-        check_samples(samples)?;
+        self.codec.check(samples)?;
         self.pushed += samples.len();
         let Some(chunk) = self.codec.framing.chunk else {
             return Ok(self.advance(samples, false));
