@@ -2,6 +2,7 @@
 //! utterances of a batch.
 
 mod attention;
+mod build;
 mod engine;
 mod fast;
 mod lstm;
