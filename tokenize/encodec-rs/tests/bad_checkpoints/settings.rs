@@ -65,6 +65,13 @@ fn settings_without_sense_are_named() {
             json!([1 << 19, 1 << 19]),
             "product",
         ),
+        // 8 again, where it wraps around
+        (
+            "mimi",
+            "upsampling_ratios",
+            json!([8, (1u64 << 61) + 1]),
+            "product",
+        ),
         (
             "mimi",
             "num_residual_layers",
