@@ -80,7 +80,8 @@ def garbage_in_the_middle(archive: bytes) -> bytes:
 
 def emilia_case(root: pathlib.Path, name: str, reasons: list[str], damage, whole) -> Case:
     unit = "Emilia/EN/EN-B000000.tar"
-    utterances = [emilia.utterance(f"EN_B00000_S0000{i}_W000000", f"en-0-{i}", 0.6, f"EN_B00000_S0000{i}") for i in (1, 2, 3)]
+    names = {i: f"EN_B00000_S0000{i}" for i in (1, 2, 3)}
+    utterances = [emilia.utterance(f"{name}_W000000", f"en-0-{i}", 0.6, name) for i, name in names.items()]
     case = Case(name, Dataset("emilia-en"), unit, reasons)
     emilia.expect(case.dataset, unit, utterances)
     archive = damage(files.tar(emilia.members(utterances)))
@@ -141,7 +142,8 @@ def make(root: pathlib.Path) -> None:
     cases = [
         yodas_case(root, "yodas-truncated", ["truncated", "corrupt", "missing-audio"], truncated_gz,
                    lambda data: members_before_end(inflated(data))),
-        yodas_case(root, "yodas-corrupt-member", ["corrupt"], garbage_in_the_middle, lambda _: {"Yfirst-0000.wav", "Ylast-00000.wav"}),
+        yodas_case(root, "yodas-corrupt-member", ["corrupt"], garbage_in_the_middle,
+                   lambda _: {"Yfirst-0000.wav", "Ylast-00000.wav"}),
         emilia_case(root, "emilia-truncated", ["truncated", "corrupt"], cut_in_member, members_before_end),
         emilia_case(root, "emilia-bad-header", ["corrupt", "truncated"], bad_header,
                     lambda data: members_before_end(data[: data.index(b"EN_B00000_S00002_W000000.mp3")])),

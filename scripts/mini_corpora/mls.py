@@ -56,17 +56,20 @@ def recording(book: str, speaker: str, first_begin: float, spoken: list[tuple]) 
 def recordings() -> list[list[Utterance]]:
     return [
         # one document, in all three files
-        recording("emma_0812", "7447", 12.5, [("en-0-1", 0.6, 0, "flac"), ("en-0-2", 0.5, 0, "opus"), ("en-0-3", 0.7, 0, "wav"),
-                                              ("en-1-0", 0.4, 0, "opus"), ("en-1-1", 0.6, 0, "flac")]),
+        recording("emma_0812", "7447", 12.5, [("en-0-1", 0.6, 0, "flac"), ("en-0-2", 0.5, 0, "opus"),
+                                              ("en-0-3", 0.7, 0, "wav"), ("en-1-0", 0.4, 0, "opus"),
+                                              ("en-1-1", 0.6, 0, "flac")]),
         # distances of 0.15 s either way hold a document together, 0.25 s and an overlap of 0.4 s do not
         recording("dracula_1209", "2156", 0.0, [("en-1-2", 0.7, 0, "opus"), ("en-1-3", 0.7, 0.15, "flac"),
                                                 ("en-2-0", 0.6, 0.25, "flac"), ("en-2-1", 0.6, -0.15, "opus"),
                                                 ("en-2-2", 0.8, -0.4, "opus")]),
         # a long gap after a bad utterance at the end of a document, and one at the end of the recording
-        recording("walden_c05", "10148", 1034.96, [("en-2-3", 0.6, 0, "opus"), ("en-3-0", 0.4, 0, "flac", "empty-transcript"),
+        recording("walden_c05", "10148", 1034.96, [("en-2-3", 0.6, 0, "opus"),
+                                                   ("en-3-0", 0.4, 0, "flac", "empty-transcript"),
                                                    ("en-3-1", 0.5, 9.3, "flac"), ("en-3-2", 0.4, 0, "flac", "corrupt")]),
         # nothing of this one is left
-        recording("silas_0906", "31", 7.0, [("en-3-3", 0.4, 0, "opus", "duration"), ("en-0-1", 0.4, 30, "flac", "missing-audio")]),
+        recording("silas_0906", "31", 7.0, [("en-3-3", 0.4, 0, "opus", "duration"),
+                                            ("en-0-1", 0.4, 30, "flac", "missing-audio")]),
         # begins so early that its document's name ends in zeros, and shares a speaker with another book
         recording("persuasion_12", "7447", 0.0, [("en-0-2", 0.5, 0, "wav")]),
     ]

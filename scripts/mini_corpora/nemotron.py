@@ -22,8 +22,8 @@ def record_id(number: int) -> str:
     return f"<urn:uuid:{number:08x}-5f3a-4c1e-9b7d-0123456789ab>"
 
 
-def published(number: int, text: object, **extra: object) -> dict:
-    return {"warc_record_id": record_id(number), "url": f"https://example.org/{number}", "language": "eng", "text": text} | extra
+def published(number: int, text: object) -> dict:
+    return {"warc_record_id": record_id(number), "url": f"https://example.org/{number}", "language": "eng", "text": text}
 
 
 def copied(number: int, text: object) -> dict:
@@ -42,7 +42,8 @@ def inputs() -> dict[str, tuple[str, list[dict | bytes]]]:
             published(4, " \n\t "), without_text, published(6, PARAGRAPHS[1])]),
         "quality=high/kind=actual/kind2=actual/CC-MAIN-2013-20-part-00001.jsonl.gz": ("nemotron-hq_actual", [
             copied(7, PARAGRAPHS[2].strip()), copied(8, f"Private characters {audio_characters} stay text."),
-            copied(9, "<|begin_of_text|>Spelled <|text_start|>markers<|text_end|><|audio_start|><|audio_end|><|end_of_text|>")]),
+            copied(9, "<|begin_of_text|>Spelled <|text_start|>markers<|text_end|>"
+                      "<|audio_start|><|audio_end|><|end_of_text|>")]),
         "quality=high/kind=actual/kind2=actual/CC-MAIN-2014-10-part-00000.jsonl.zstd": ("nemotron-hq_actual", [
             published(10, PARAGRAPHS[3]), b"[1, 2, 3]\n", published(11, "A long line. " * 4000 + "Its end.")]),
         "quality=high/kind=synthetic/kind2=distill/CC-MAIN-2013-20-part-00000.jsonl.zstd": ("nemotron-hq_synth", [

@@ -49,7 +49,8 @@ def yodas(dataset: Dataset, unit: str, split: str) -> list[dict]:
     """One of the two files: pairs that are whole, and one of each fault."""
     number = int(unit[-9:-8])
     whole = [
-        (f"Ymulti-_utt{number}", [("Good morning.", codes(f"a{number}", 5, TRAPS)), ("The bread is fresh.", codes(f"b{number}", 3)),
+        (f"Ymulti-_utt{number}", [("Good morning.", codes(f"a{number}", 5, TRAPS)),
+                                  ("The bread is fresh.", codes(f"b{number}", 3)),
                                   ("Where is\nthe cat?", codes(f"c{number}", 4))]),
         (f"Ytype1_type{number}", [("An id with _type1 in the middle.", codes(f"d{number}", 2))]),
         (f"Yuntrimmed{number}", [(" It is warm. ", codes(f"e{number}", 3))]),
@@ -108,8 +109,10 @@ def expect(dataset: Dataset, unit: str, name: str, utterances: list[Utterance]) 
 
 
 def make(root: pathlib.Path) -> None:
-    groups = [("yodas2-en", "yodas2-mm-pretrain/en000", ["00000.parquet", "00001.parquet"], yodas, "en000/0000000{}"),
-              ("emilia-en", "emilia-mm-pretrain/Emilia/EN", ["EN-B000000.parquet", "EN-B000001.parquet"], emilia, "Emilia/EN")]
+    groups = [
+        ("yodas2-en", "yodas2-mm-pretrain/en000", ["00000.parquet", "00001.parquet"], yodas, "en000/0000000{}"),
+        ("emilia-en", "emilia-mm-pretrain/Emilia/EN", ["EN-B000000.parquet", "EN-B000001.parquet"], emilia, "Emilia/EN"),
+    ]
     datasets = []
     for component, folder, names, rows_of, split in groups:
         dataset = Dataset(component, folder)

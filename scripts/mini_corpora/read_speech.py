@@ -15,8 +15,9 @@ def librispeech_tree(root: pathlib.Path) -> Dataset:
     dataset = Dataset("librispeech-train", "LibriSpeech")
     # chapter: utterances as (clip, seconds, what is wrong)
     chapters = {
-        "train-clean-100/103/1240": [("en-0-1", 0.6, None), ("en-0-2", 0.5, None), ("en-0-3", 0.4, "missing-text"),
-                                     ("en-1-0", 0.4, "missing-audio"), ("en-1-1", 0.4, "empty-transcript"), ("en-1-2", 0.5, None)],
+        "train-clean-100/103/1240": [
+            ("en-0-1", 0.6, None), ("en-0-2", 0.5, None), ("en-0-3", 0.4, "missing-text"),
+            ("en-1-0", 0.4, "missing-audio"), ("en-1-1", 0.4, "empty-transcript"), ("en-1-2", 0.5, None)],
         "train-clean-100/19/198": [("en-1-3", 0.6, None)],
         "train-other-500/1006/135212": [("en-2-0", 0.6, None), ("en-2-1", 0.5, None)],
         "dev-clean/84/121123": [("en-2-2", 0.4, None)],
@@ -41,12 +42,15 @@ def librispeech_tree(root: pathlib.Path) -> Dataset:
 def librispeech_parquet(root: pathlib.Path) -> Dataset:
     """openslr/librispeech_asr: all/{split}/NNNN.parquet."""
     dataset = Dataset("librispeech-train", "librispeech_asr")
-    columns = {"file": STRING, "audio": files.AUDIO, "text": STRING, "speaker_id": pa.int64(), "chapter_id": pa.int64(), "id": STRING}
+    columns = {"file": STRING, "audio": files.AUDIO, "text": STRING, "speaker_id": pa.int64(), "chapter_id": pa.int64(),
+               "id": STRING}
     parts = {
-        "all/train.clean.100/0000.parquet": [("374-180298-0000", "en-0-1", 0.6, None), ("374-180298-0001", "en-0-2", 0.5, None),
-                                             ("374-180298-0002", "en-0-3", 0.4, "empty-transcript")],
-        "all/train.clean.100/0001.parquet": [("2514-149482-0000", "en-1-0", 0.6, None), ("2514-149482-0001", "en-1-1", 0.4, "corrupt"),
-                                             ("2514-149482-0002", "en-1-2", 0.5, None)],
+        "all/train.clean.100/0000.parquet": [
+            ("374-180298-0000", "en-0-1", 0.6, None), ("374-180298-0001", "en-0-2", 0.5, None),
+            ("374-180298-0002", "en-0-3", 0.4, "empty-transcript")],
+        "all/train.clean.100/0001.parquet": [
+            ("2514-149482-0000", "en-1-0", 0.6, None), ("2514-149482-0001", "en-1-1", 0.4, "corrupt"),
+            ("2514-149482-0002", "en-1-2", 0.5, None)],
         "all/train.other.500/0000.parquet": [("25-123319-0000", "en-1-3", 0.5, None)],
         "all/test.clean/0000.parquet": [("6930-75918-0000", "en-2-0", 0.4, None)],
     }
@@ -67,8 +71,8 @@ def librispeech_parquet(root: pathlib.Path) -> Dataset:
 def libritts(root: pathlib.Path) -> Dataset:
     """mythicinfinity/libritts_r: data/{split}/{split}-NNNNN-of-NNNNN.parquet; the text is text_normalized."""
     dataset = Dataset("libritts-train")
-    columns = {"audio": files.AUDIO, "text_normalized": STRING, "text_original": STRING, "speaker_id": STRING, "path": STRING,
-               "chapter_id": STRING, "id": STRING}
+    columns = {"audio": files.AUDIO, "text_normalized": STRING, "text_original": STRING, "speaker_id": STRING,
+               "path": STRING, "chapter_id": STRING, "id": STRING}
     parts = {
         "data/train.clean.100/train.clean.100-00000-of-00002.parquet": [
             ("103_1241_000000_000001", "en-0-1", 0.5, None), ("103_1241_000002_000000", "en-0-2", 0.4, "empty-transcript"),
@@ -83,9 +87,9 @@ def libritts(root: pathlib.Path) -> Dataset:
             piece = clips.clip(name, 24_000, secs)
             text = "\n" if fault == "empty-transcript" else f"{piece.text} "
             original = piece.text.replace("Good", "GOOD").replace("The", "Ye")
-            rows.append({"audio": sound(piece, "wav", f"{key}.wav", fault), "text_normalized": text, "text_original": original,
-                         "speaker_id": key.split("_")[0], "path": f"/LibriTTS_R/train-clean-100/{key}.wav",
-                         "chapter_id": key.split("_")[1], "id": key})
+            rows.append({"audio": sound(piece, "wav", f"{key}.wav", fault), "text_normalized": text,
+                         "text_original": original, "speaker_id": key.split("_")[0], "chapter_id": key.split("_")[1],
+                         "path": f"/LibriTTS_R/train-clean-100/{key}.wav", "id": key})
             if "train" in path:
                 dataset.utterance(path, key, "en", text, cell(path, row), fault, speaker=0)
         files.parquet(root / path, columns, rows)
