@@ -1,0 +1,290 @@
+//! Object stores with the interface of S3, as a server of these tests has it.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::sync::{LazyLock, Mutex, Once};
+
+use common::{QUICK, Reply, Request, Server, content};
+use stores::{Error, Object, Store};
+
+type Parts = BTreeMap<(String, usize), Vec<u8>>;
+
+/// One server for all tests, since its address is in the environment; each test has a bucket of its own.
+static SERVER: LazyLock<Server> = LazyLock::new(|| Server::new(answer));
+/// Finished objects by their keys, the bucket first.
+static OBJECTS: LazyLock<Mutex<BTreeMap<String, Vec<u8>>>> = LazyLock::new(Mutex::default);
+/// Parts of unfinished ones, by key and number.
+static PARTS: LazyLock<Mutex<Parts>> = LazyLock::new(Mutex::default);
+
+fn open(bucket: &str) -> Store {
+    static SET: Once = Once::new();
+    SET.call_once(|| {
+        // SAFETY: every test comes by here before it opens a store, and nothing but Rust reads variables, under its lock
+        unsafe {
+            std::env::set_var("AWS_ENDPOINT", &SERVER.endpoint);
+            std::env::set_var("AWS_ACCESS_KEY_ID", "key");
+            std::env::set_var("AWS_SECRET_ACCESS_KEY", "secret");
+        }
+    });
+    Store::open_with(&format!("s3://{bucket}/some/folder"), QUICK).unwrap()
+}
+
+fn requests(bucket: &str, method: &str) -> Vec<Request> {
+    let of_bucket = |r: &Request| r.method == method && r.path.starts_with(&format!("/{bucket}"));
+    SERVER.requests().into_iter().filter(of_bucket).collect()
+}
+
+fn etag(bytes: &[u8]) -> String {
+    let sum: u64 = bytes.iter().map(|byte| u64::from(*byte)).sum();
+    format!("\"{}-{sum}\"", bytes.len())
+}
+
+/// What S3 answers; buckets named after a trouble have it.
+fn answer(request: &Request, before: usize) -> Reply {
+    assert!(
+        request
+            .header("authorization")
+            .unwrap()
+            .starts_with("AWS4-HMAC-SHA256 ")
+    );
+    let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+    let key = path[1..].replace("%20", " ");
+    let trouble = before == 0 && key.starts_with("overloaded");
+    if trouble {
+        return Reply::status(503).with("Retry-After", "0");
+    }
+    if key.starts_with("forbidden") {
+        return Reply::status(403);
+    }
+    let mut objects = OBJECTS.lock().unwrap();
+    let mut parts = PARTS.lock().unwrap();
+    let number = || {
+        query
+            .split('&')
+            .find_map(|part| part.strip_prefix("partNumber="))
+    };
+    match request.method.as_str() {
+        "GET" if query.contains("list-type=2") => list(&objects, &key, query),
+        "GET" | "HEAD" => match objects.get(&key) {
+            Some(bytes) => Reply::file(request, bytes, &etag(bytes))
+                .with("Last-Modified", "Mon, 12 Jan 2026 10:00:00 GMT"),
+            None => Reply::status(404),
+        },
+        "POST" if query.starts_with("uploads") => Reply::text(
+            "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>",
+        ),
+        "PUT" if number().is_some() => {
+            let number = number().unwrap().parse().unwrap();
+            if key.contains("broken") && number == 2 {
+                return Reply::status(400);
+            }
+            parts.insert((key, number), request.body.clone());
+            Reply::status(200).with("ETag", format!("\"part{number}\""))
+        }
+        "POST" => {
+            let body = String::from_utf8_lossy(&request.body).into_owned();
+            if before == 0 {
+                // S3 begins with 200 before it knows
+                return Reply::text("<Error><Code>InternalError</Code></Error>");
+            }
+            let of_key = parts.iter().filter(|((of, _), _)| *of == key);
+            assert_eq!(body.matches("<PartNumber>").count(), of_key.clone().count());
+            let whole = of_key.flat_map(|(_, part)| part.clone()).collect();
+            objects.insert(key, whole);
+            Reply::text(
+                "<CompleteMultipartUploadResult><ETag>\"x\"</ETag></CompleteMultipartUploadResult>",
+            )
+        }
+        "PUT" => {
+            let etag = etag(&request.body);
+            objects.insert(key, request.body.clone());
+            Reply::status(200).with("ETag", etag)
+        }
+        "DELETE" if query.starts_with("uploadId") => {
+            parts.retain(|(of, _), _| *of != key);
+            Reply::status(204)
+        }
+        "DELETE" => {
+            objects.remove(&key);
+            Reply::status(204)
+        }
+        other => panic!("{other} {}", request.path),
+    }
+}
+
+/// Two keys a page.
+fn list(objects: &BTreeMap<String, Vec<u8>>, bucket: &str, query: &str) -> Reply {
+    let value = |name: &str| {
+        let found = query
+            .split('&')
+            .find_map(|part| part.strip_prefix(&format!("{name}=")));
+        found
+            .unwrap_or_default()
+            .replace("%2F", "/")
+            .replace("%20", " ")
+    };
+    let (prefix, after) = (value("prefix"), value("continuation-token"));
+    let keys = objects.iter().filter_map(|(key, bytes)| {
+        let key = key.strip_prefix(bucket)?.strip_prefix('/')?;
+        (key.starts_with(&prefix) && *key > *after).then_some((key, bytes))
+    });
+    let page: Vec<_> = keys.clone().take(2).collect();
+    let mut body = "<ListBucketResult>".to_owned();
+    for (key, bytes) in &page {
+        let (size, etag) = (bytes.len(), etag(bytes).replace('"', "&quot;"));
+        body += &format!(
+            "<Contents><Key>{key}</Key><LastModified>2026-01-12T10:00:00.000Z</LastModified><ETag>{etag}</ETag>\
+             <Size>{size}</Size></Contents>"
+        );
+    }
+    if keys.count() > page.len() {
+        let next = page.last().unwrap().0;
+        body += &format!(
+            "<IsTruncated>true</IsTruncated><NextContinuationToken>{next}</NextContinuationToken>"
+        );
+    }
+    Reply::text(body + "</ListBucketResult>")
+}
+
+fn round_trip(bucket: &str) {
+    let store = open(bucket);
+    assert_eq!((store.local(), store.revision()), (None, None));
+    assert_eq!(store.list("").unwrap(), []);
+    for (path, size) in [
+        ("b/3", 3),
+        ("b/2 two", 2),
+        ("a", 1),
+        ("b/4", 10 << 20),
+        ("b.c", 0),
+    ] {
+        store.write(path, &content(size)).unwrap();
+    }
+    OBJECTS
+        .lock()
+        .unwrap()
+        .insert(format!("{bucket}/some/folder2/x"), Vec::new());
+    let found = store.list("").unwrap();
+    let paths: Vec<_> = found.iter().map(|object| object.path.as_str()).collect();
+    assert_eq!(paths, ["a", "b.c", "b/2 two", "b/3", "b/4"]);
+    assert_eq!(store.list("b").unwrap(), found[2..]);
+    assert_eq!(store.head("b/3").unwrap().as_ref(), Some(&found[3]));
+    assert_eq!(store.head("b").unwrap(), None);
+    assert_eq!(store.read("b/2 two").unwrap().unwrap(), content(2));
+    assert_eq!(store.read("absent").unwrap(), None);
+    assert!(store.read("b/4").unwrap().unwrap() == content(10 << 20));
+    store.delete("b/3").unwrap();
+    store.delete("b/3").unwrap();
+    assert_eq!(store.head("b/3").unwrap(), None);
+}
+
+#[test]
+fn written_listed_read_and_deleted() {
+    round_trip("plain");
+    let reads = requests("plain", "GET");
+    let ranges: Vec<_> = reads.iter().filter_map(Request::range).collect();
+    assert_eq!(ranges.len(), 3);
+    let conditional = |r: &&Request| r.header("if-match").is_some();
+    assert_eq!(reads.iter().filter(conditional).count(), 3);
+}
+
+#[test]
+fn overload_is_waited_out() {
+    round_trip("overloaded");
+}
+
+#[test]
+fn an_object_that_changes_is_an_error() {
+    let store = open("changing");
+    store.write("x", &content(1000)).unwrap();
+    let object = store.head("x").unwrap().unwrap();
+    store.write("x", &content(2000)).unwrap();
+    let mut reader = store.reader(&object).unwrap();
+    let error: Error = reader.read(&mut [0]).unwrap_err().downcast().unwrap();
+    assert!(
+        matches!(
+            error,
+            Error::Changed {
+                offset: 0,
+                size: 1000,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let untagged = Object {
+        etag: None,
+        ..object
+    };
+    assert!(store.random(&untagged).is_ok());
+    let error = store.reader(&untagged).unwrap().read(&mut [0]).unwrap_err();
+    assert!(
+        error.to_string().contains("it now has 2000 bytes"),
+        "{error}"
+    );
+}
+
+#[test]
+fn large_files_are_uploaded_in_parts() {
+    let store = open("large");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let bytes = content((70 << 20) + 5);
+    File::create(&path).unwrap().write_all(&bytes).unwrap();
+    store.upload("x", &path).unwrap();
+    assert!(OBJECTS.lock().unwrap()["large/some/folder/x"] == bytes);
+    assert_eq!(requests("large", "PUT").len(), 3);
+
+    let error = store.upload("broken", &path).unwrap_err().to_string();
+    assert!(
+        error.starts_with("s3://large/some/folder: broken: "),
+        "{error}"
+    );
+    let parts = PARTS.lock().unwrap();
+    assert!(
+        parts.keys().all(|(key, _)| !key.ends_with("broken")),
+        "parts are left"
+    );
+    assert!(
+        !OBJECTS
+            .lock()
+            .unwrap()
+            .contains_key("large/some/folder/broken")
+    );
+}
+
+#[test]
+fn small_files_are_uploaded_at_once() {
+    let store = open("small");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    std::fs::write(&path, content(1000)).unwrap();
+    store.upload("x", &path).unwrap();
+    assert_eq!(store.read("x").unwrap().unwrap(), content(1000));
+    assert_eq!(
+        (
+            requests("small", "PUT").len(),
+            requests("small", "POST").len()
+        ),
+        (1, 0)
+    );
+}
+
+#[test]
+fn refusals_name_the_variables() {
+    let store = open("forbidden");
+    for error in [
+        store.list("").unwrap_err(),
+        store.head("x").unwrap_err(),
+        store.write("x", b"").unwrap_err(),
+    ] {
+        let text = error.to_string();
+        assert!(text.starts_with("s3://forbidden/some/folder: "), "{text}");
+        assert!(
+            text.contains("(1 attempt); check the bucket, AWS_ACCESS_KEY_ID"),
+            "{text}"
+        );
+    }
+}
