@@ -249,3 +249,34 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
     let (first, _) = range.split_once('-')?;
     Some((first.trim().parse().ok()?, size.trim().parse().ok()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overload_passes_after_the_time_that_the_server_asks_for() {
+        let wait = |status: u16, retry_after: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, retry_after.parse().unwrap());
+            let status = StatusCode::from_u16(status).unwrap();
+            match passing(status, &headers, "https://host/x?signature=s") {
+                Some(Failure::Passing { cause, wait }) => {
+                    assert_eq!(cause, format!("https://host/x answers {status}"));
+                    Some(wait.map(|wait| wait.as_secs()))
+                }
+                None => None,
+                Some(other) => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(
+            (wait(429, "7"), wait(503, "12")),
+            (Some(Some(7)), Some(Some(12)))
+        );
+        assert_eq!(wait(503, "Wed, 21 Oct 2026 07:28:00 GMT"), Some(None));
+        assert_eq!(
+            (wait(200, "7"), wait(404, "7"), wait(501, "7")),
+            (None, None, None)
+        );
+    }
+}

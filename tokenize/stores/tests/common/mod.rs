@@ -115,7 +115,8 @@ impl Reply {
     pub fn stalled_after(self, bytes: usize) -> Self {
         Self {
             until: Some(bytes),
-            linger: Duration::from_secs(5),
+            // a client without patience would not end
+            linger: Duration::from_secs(600),
             ..self
         }
     }
