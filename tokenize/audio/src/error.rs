@@ -1,7 +1,7 @@
 //! What can be wrong with an audio file, and what to do about it.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::decode::RATE_RANGE_HZ;
 
@@ -12,66 +12,69 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused to open, read or write the file.
-    #[error("{}: {cause}; {}", path.display(), io_advice(cause))]
+    #[error("{name}: {cause}; {}", io_advice(cause))]
     Io {
-        /// The file.
-        path: PathBuf,
+        /// Path of the file, or name of the bytes.
+        name: String,
         /// The operating system's error.
         cause: io::Error,
     },
     /// No known container or codec.
     #[error(
-        "{}: not audio symphonia knows ({detail}); convert it to wav, flac, mp3, ogg/vorbis or m4a/aac, or leave it out",
-        path.display()
+        "{name}: not audio symphonia knows ({detail}); convert it to wav, flac, mp3, ogg/vorbis, opus or m4a/aac, or leave it out"
     )]
     NotAudio {
-        /// The file.
-        path: PathBuf,
+        /// Path of the file, or name of the bytes.
+        name: String,
         /// What the reader said.
         detail: String,
     },
     /// A known container whose contents do not decode.
-    #[error("{}: corrupt audio after {decoded_secs:.2} s ({detail}); fetch the file again or leave it out", path.display())]
+    #[error(
+        "{name}: corrupt audio after {decoded_secs:.2} s ({detail}); fetch the file again or leave it out"
+    )]
     Corrupt {
-        /// The file.
-        path: PathBuf,
+        /// Path of the file, or name of the bytes.
+        name: String,
         /// Seconds that decoded before the fault.
         decoded_secs: f64,
         /// What the decoder said.
         detail: String,
     },
     /// The file ends before its container says so.
-    #[error("{}: truncated: {decoded_secs:.2} s decoded{}; fetch the file again or leave it out", path.display(), promised(*expected_secs))]
+    #[error("{name}: truncated: {decoded_secs:.2} s decoded{}; fetch the file again or leave it out", promised(*expected_secs))]
     Truncated {
-        /// The file.
-        path: PathBuf,
+        /// Path of the file, or name of the bytes.
+        name: String,
         /// Seconds that decoded.
         decoded_secs: f64,
         /// Seconds the container promises, where it does.
         expected_secs: Option<f64>,
     },
     /// No samples at all.
-    #[error("{}: no audio samples in the file; leave it out", path.display())]
+    #[error("{name}: no audio samples in the file; leave it out")]
     Empty {
-        /// The file.
-        path: PathBuf,
+        /// Path of the file, or name of the bytes.
+        name: String,
     },
     /// A sample rate outside [`RATE_RANGE_HZ`].
     #[error(
-        "{}: sample rate {rate_hz} Hz is outside {}..={} Hz; convert the file to a rate in that range, or correct its header",
-        path.display(), RATE_RANGE_HZ.start(), RATE_RANGE_HZ.end()
+        "{name}: sample rate {rate_hz} Hz is outside {}..={} Hz; convert the file to a rate in that range, or correct its header",
+        RATE_RANGE_HZ.start(), RATE_RANGE_HZ.end()
     )]
     Rate {
-        /// The file.
-        path: PathBuf,
+        /// Path of the file, or name of the bytes.
+        name: String,
         /// The rate its header gives.
         rate_hz: u32,
     },
     /// A sample that is NaN or infinite.
-    #[error("{}: sample {index} is {value}; rewrite the file with finite samples or leave it out", path.display())]
+    #[error(
+        "{name}: sample {index} is {value}; rewrite the file with finite samples or leave it out"
+    )]
     NotFinite {
-        /// The file.
-        path: PathBuf,
+        /// Path of the file, or name of the bytes.
+        name: String,
         /// Index of the first such sample, at the file's own rate.
         index: usize,
         /// Its value.
@@ -92,7 +95,7 @@ pub enum Error {
 impl Error {
     pub(crate) fn io(path: &Path, cause: io::Error) -> Self {
         Error::Io {
-            path: path.to_owned(),
+            name: path.display().to_string(),
             cause,
         }
     }

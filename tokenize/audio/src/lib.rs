@@ -1,66 +1,47 @@
-//! Audio files to mono or stereo samples at a codec's rate, and back.
+//! Recordings to mono or stereo samples at a codec's rate, and back.
 //!
-//! [`load`] is what most callers want: it decodes a file, checks every sample and resamples to the rate asked for.
-//! Its parts are [`decode_file`] (any container symphonia knows) and [`resample`] (linear phase, no delay).
-//! [`write_wav`] writes 16-bit PCM.
+//! [`load`] is what most callers of files want: it decodes a file, checks every sample and resamples to the rate asked
+//! for. [`open`] does the same for any [`Input`], a file or bytes in memory, block by block, so that a recording of any
+//! length takes a few megabytes. The parts are [`decode_file`] (any container symphonia knows) and [`resample`] (linear
+//! phase, no delay). [`write_wav`] writes 16-bit PCM.
 //!
-//! A file is whole or it is an error: truncated, corrupt, empty and non-finite audio is never passed on, and each
-//! [`Error`] has a short [`Error::reason`] under which skipped files are counted.
+//! A recording is whole or it is an error: truncated, corrupt, empty and non-finite audio is never passed on, and each
+//! [`Error`] has a short [`Error::reason`] under which skipped recordings are counted. [`check_duration`] compares what
+//! was decoded with what a manifest says.
 
+mod blocks;
 mod decode;
+mod duration;
 mod error;
+mod input;
 mod resample;
 mod wav;
 
 use std::path::Path;
 
+pub use blocks::{Blocks, open};
 pub use decode::{Audio, Decoded, RATE_RANGE_HZ, decode_file};
+pub use duration::{DurationMismatch, check_duration};
 pub use error::{Error, Result};
+pub use input::Input;
 pub use resample::resample;
 pub use wav::write_wav;
 
 /// Decodes `path` to `channels` channels as [`decode_file`] does, checks that it has samples and that all are finite, and
 /// resamples it to `rate_hz`.
 pub fn load(path: &Path, rate_hz: u32, channels: usize) -> Result<Decoded> {
-    let mut decoded = decode_file(path, channels)?;
-    check_finite(path, &decoded.audio)?;
-    if decoded.audio.sample_rate_hz != rate_hz {
-        decoded.audio = convert(&decoded.audio, rate_hz)?;
-    }
-    Ok(decoded)
+    open(&Input::from(path), rate_hz, channels)?.read_all()
 }
 
-/// Resamples each channel.
-fn convert(audio: &Audio, rate_hz: u32) -> Result<Audio> {
-    let channels = audio.channels;
-    let mut samples = Vec::new();
-    for channel in 0..channels {
-        let one: Vec<f32> = audio.samples[channel..]
-            .iter()
-            .step_by(channels)
-            .copied()
-            .collect();
-        let one = resample(&one, audio.sample_rate_hz, rate_hz)?;
-        samples.resize(one.len() * channels, 0.0);
-        for (to, from) in samples[channel..].iter_mut().step_by(channels).zip(one) {
-            *to = from;
-        }
-    }
-    Ok(Audio {
-        samples,
-        channels,
-        sample_rate_hz: rate_hz,
-    })
-}
-
-/// Refuses samples that are not finite numbers; `path` is the file they come from or go to.
-fn check_finite(path: &Path, audio: &Audio) -> Result<()> {
-    match audio.samples.iter().position(|x| !x.is_finite()) {
+/// Refuses samples that are not finite numbers, `[n, channels]`. `name` is the file they come from or go to, `before` the
+/// sample periods before them.
+fn check_finite(name: &str, samples: &[f32], channels: usize, before: u64) -> Result<()> {
+    match samples.iter().position(|x| !x.is_finite()) {
         None => Ok(()),
         Some(index) => Err(Error::NotFinite {
-            path: path.to_owned(),
-            index: index / audio.channels,
-            value: audio.samples[index],
+            name: name.to_owned(),
+            index: before as usize + index / channels,
+            value: samples[index],
         }),
     }
 }

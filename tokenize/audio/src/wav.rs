@@ -9,7 +9,12 @@ use crate::{Audio, check_finite};
 
 /// Writes 16-bit PCM. Samples beyond ±1 are clipped. The file appears under its name only when complete.
 pub fn write_wav(path: &Path, audio: &Audio) -> Result<()> {
-    check_finite(path, audio)?;
+    check_finite(
+        &path.display().to_string(),
+        &audio.samples,
+        audio.channels,
+        0,
+    )?;
     let mut name = path
         .file_name()
         .ok_or_else(|| Error::io(path, io::Error::other("the path names no file")))?

@@ -5,7 +5,6 @@
 //! A list of several parts, or of another speed, is not followed, nor is the `iTunSMPB` comment that Apple's old encoders
 //! wrote in its place: such a track is kept whole, with its priming.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 /// What to keep of a decoded track.
@@ -18,13 +17,13 @@ pub struct Span {
 }
 
 /// The span that the edit list of track `track_id` gives, if there is such a list.
-pub fn read(file: &mut File, track_id: u32) -> io::Result<Option<Span>> {
+pub fn read(file: &mut (impl Read + Seek), track_id: u32) -> io::Result<Option<Span>> {
     Ok(movie(file)?.and_then(|movie| span(&movie, track_id)))
 }
 
 /// Contents of the file's `moov` atom. Lengths of 64 bits, which `mdat` may have, are in the 8 bytes behind the name.
-fn movie(file: &mut File) -> io::Result<Option<Vec<u8>>> {
-    let end = file.metadata()?.len();
+fn movie(file: &mut (impl Read + Seek)) -> io::Result<Option<Vec<u8>>> {
+    let end = file.seek(SeekFrom::End(0))?;
     let mut at = 0u64;
     while at.saturating_add(16) <= end {
         file.seek(SeekFrom::Start(at))?;
@@ -36,7 +35,8 @@ fn movie(file: &mut File) -> io::Result<Option<Vec<u8>>> {
         };
         if &header[4..8] == b"moov" {
             let mut movie = header[8..].to_vec();
-            file.take(length.saturating_sub(16))
+            file.by_ref()
+                .take(length.saturating_sub(16))
                 .read_to_end(&mut movie)?;
             return Ok(Some(movie));
         }

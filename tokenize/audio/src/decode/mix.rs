@@ -1,21 +1,26 @@
-//! The channels asked for, gathered packet by packet.
-
-use std::path::Path;
+//! Packets to the channels asked for, cut to the part that is to be played.
 
 use symphonia::core::audio::GenericAudioBufferRef;
 
 use super::RATE_RANGE_HZ;
+use super::edit_list::Span;
 use crate::error::Error;
 
-/// Grows by one packet at a time; all packets must agree in rate and channels.
+/// Takes one packet after another; all must agree in rate and channels.
 pub(super) struct Mix {
-    /// `[n, wanted]`
-    pub samples: Vec<f32>,
+    /// Of the last packet: `[n, wanted]`.
+    pub block: Vec<f32>,
     /// Channels of the result.
     pub wanted: usize,
     /// Channels of the file; 0 before the first packet.
     pub channels: usize,
     pub rate_hz: u32,
+    /// Sample periods decoded so far.
+    pub decoded: u64,
+    /// Sample periods handed on so far.
+    pub kept: u64,
+    /// The part to be played, if it is not all.
+    span: Option<Span>,
     interleaved: Vec<f32>,
 }
 
@@ -26,23 +31,21 @@ pub(super) enum Misfit {
 }
 
 impl Mix {
-    /// Room for `periods` sample periods of `wanted` channels.
-    pub fn new(wanted: usize, periods: Option<u64>) -> Self {
-        // the header is not to be trusted with an allocation beyond 64 MiB
-        let capacity = periods
-            .unwrap_or(0)
-            .saturating_mul(wanted as u64)
-            .min(16 << 20);
+    pub fn new(wanted: usize, span: Option<Span>) -> Self {
         Mix {
-            samples: Vec::with_capacity(capacity as usize),
+            block: Vec::new(),
             wanted,
             channels: 0,
             rate_hz: 0,
+            decoded: 0,
+            kept: 0,
+            span,
             interleaved: Vec::new(),
         }
     }
 
-    pub fn push(&mut self, buffer: &GenericAudioBufferRef<'_>) -> std::result::Result<(), Misfit> {
+    /// Replaces the block with what is to be played of `buffer`.
+    pub fn push(&mut self, buffer: &GenericAudioBufferRef<'_>) -> Result<(), Misfit> {
         let (channels, rate_hz) = (buffer.spec().channels().count(), buffer.spec().rate());
         if self.channels == 0 {
             if !RATE_RANGE_HZ.contains(&rate_hz) {
@@ -52,43 +55,52 @@ impl Mix {
         } else if (channels, rate_hz) != (self.channels, self.rate_hz) {
             return Err(Misfit::Change { channels, rate_hz });
         }
-        buffer.copy_to_vec_interleaved(&mut self.interleaved);
+        self.block.clear();
         if channels == self.wanted {
-            self.samples.extend_from_slice(&self.interleaved);
+            buffer.copy_to_vec_interleaved(&mut self.block);
         } else {
+            buffer.copy_to_vec_interleaved(&mut self.interleaved);
             for period in self.interleaved.chunks_exact(channels) {
                 let mean = period.iter().sum::<f32>() / channels as f32;
-                self.samples.extend(std::iter::repeat_n(mean, self.wanted));
+                self.block.extend(std::iter::repeat_n(mean, self.wanted));
             }
         }
+        self.cut();
         Ok(())
     }
 
-    /// Keeps what starts at `start_secs` and is `length_secs` long, or up to the end.
-    pub fn keep(&mut self, start_secs: f64, length_secs: Option<f64>) {
-        let rate_hz = f64::from(self.rate_hz);
-        if let Some(length_secs) = length_secs {
-            let end = ((start_secs + length_secs) * rate_hz).round() as usize;
-            self.samples.truncate(end.saturating_mul(self.wanted));
+    /// Removes from the block what lies outside the span, and counts.
+    fn cut(&mut self) {
+        let start = self.decoded;
+        self.decoded += (self.block.len() / self.wanted) as u64;
+        if let Some(span) = self.span {
+            let periods = |secs: f64| (secs * f64::from(self.rate_hz)).round() as u64;
+            // from the start of this packet, in sample periods
+            let after = |end: u64| end.clamp(start, self.decoded) - start;
+            let first = after(periods(span.start_secs)) as usize;
+            if let Some(length_secs) = span.length_secs {
+                let end = after(periods(span.start_secs + length_secs)) as usize;
+                self.block.truncate(end * self.wanted);
+            }
+            let first = (first * self.wanted).min(self.block.len());
+            self.block.drain(..first);
         }
-        let start = ((start_secs * rate_hz).round() as usize).saturating_mul(self.wanted);
-        self.samples.drain(..start.min(self.samples.len()));
+        self.kept += (self.block.len() / self.wanted) as u64;
     }
 
+    /// Seconds decoded so far.
     pub fn secs(&self) -> f64 {
-        (self.samples.len() / self.wanted) as f64 / f64::from(self.rate_hz.max(1))
+        self.decoded as f64 / f64::from(self.rate_hz.max(1))
     }
 }
 
 impl Misfit {
-    pub fn at(self, path: &Path, mix: &Mix) -> Error {
+    pub fn at(self, name: &str, mix: &Mix) -> Error {
+        let name = name.to_owned();
         match self {
-            Misfit::Rate(rate_hz) => Error::Rate {
-                path: path.to_owned(),
-                rate_hz,
-            },
+            Misfit::Rate(rate_hz) => Error::Rate { name, rate_hz },
             Misfit::Change { channels, rate_hz } => Error::Corrupt {
-                path: path.to_owned(),
+                name,
                 decoded_secs: mix.secs(),
                 detail: format!(
                     "the format changes from {} channels at {} Hz to {channels} at {rate_hz} Hz",
