@@ -16,6 +16,7 @@ mod layout;
 mod meta;
 mod reader;
 mod schema;
+mod text;
 mod vocab;
 mod writer;
 

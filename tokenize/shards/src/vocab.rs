@@ -5,6 +5,7 @@ use crate::dataset::read_json;
 use crate::error::{Error, Result, describe};
 use crate::layout::{TokenKind, VocabLayout};
 use crate::meta::TokenizerInfo;
+use crate::text::TextEncoder;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub struct Vocab {
     layout: VocabLayout,
     info: TokenizerInfo,
     tokenizer: Tokenizer,
+    /// Gives the ids of `tokenizer` faster, if it is of a known kind.
+    encoder: Option<TextEncoder>,
 }
 
 impl Vocab {
@@ -32,7 +35,8 @@ impl Vocab {
         })?;
         let path = dir.join("tokenizer.json");
         let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-        let tokenizer = text_tokenizer(&bytes, &layout, &path)?;
+        let (tokenizer, json) = text_tokenizer(&bytes, &layout, &path)?;
+        let encoder = TextEncoder::new(&tokenizer, &json);
         let named = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
         let name = named.file_name().unwrap_or_default().to_string_lossy();
         Ok(Self {
@@ -43,6 +47,7 @@ impl Vocab {
             path,
             layout,
             tokenizer,
+            encoder,
         })
     }
 
@@ -57,24 +62,40 @@ impl Vocab {
     }
 
     /// The text ids of `text`: all below `audio_base`, none a marker, BOS or EOS.
+    ///
+    /// Exactly the ids of Hugging Face's `tokenizers`, which itself encodes where the tokenizer is none of the usual
+    /// byte-level BPE.
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        self.encode_text_into(text, &mut ids)?;
+        Ok(ids)
+    }
+
+    /// Appends the text ids of `text` to `ids`, as [`Vocab::encode_text`] gives them; nothing if it fails. Saves memory
+    /// that grows and goes with each of many texts.
+    pub fn encode_text_into(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
         let failed = |problem: String| Error::Encode {
             text: text.chars().take(80).collect(),
             problem,
         };
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, false)
-            .map_err(|error| failed(error.to_string()))?;
-        let ids = encoding.get_ids();
-        match ids.iter().find(|&&id| !self.is_text(id)) {
-            None => Ok(ids.to_vec()),
-            Some(&id) => Err(failed(format!(
-                "{} gives id {id} for it, which is {}; the base tokenizer spells a marker as ordinary text and cannot be used",
-                self.path.display(),
-                describe(&self.layout, id)
-            ))),
+        let start = ids.len();
+        match &self.encoder {
+            Some(encoder) => encoder.encode(text, ids),
+            None => {
+                let encoding = self.tokenizer.encode_fast(text, false);
+                let encoding = encoding.map_err(|error| failed(error.to_string()))?;
+                ids.extend_from_slice(encoding.get_ids());
+            }
         }
+        let Some(id) = self.first_not_text(&ids[start..]) else {
+            return Ok(());
+        };
+        ids.truncate(start);
+        Err(failed(format!(
+            "{} gives id {id} for it, which is {}; the base tokenizer spells a marker as ordinary text and cannot be used",
+            self.path.display(),
+            describe(&self.layout, id)
+        )))
     }
 
     /// The text of `ids`, which must all be text.
@@ -98,10 +119,25 @@ impl Vocab {
     fn is_text(&self, id: u32) -> bool {
         id < self.layout.audio_base && self.layout.kind(id) == TokenKind::Text
     }
+
+    fn first_not_text(&self, ids: &[u32]) -> Option<u32> {
+        let markers = self.layout.markers();
+        // Looking at all of them, without a way out in between, is what vector instructions can do.
+        let other = |id: u32| {
+            markers
+                .iter()
+                .fold(id >= self.layout.audio_base, |is, marker| {
+                    is | (id == *marker)
+                })
+        };
+        let any = ids.iter().fold(false, |any, &id| any | other(id));
+        any.then(|| ids.iter().copied().find(|&id| !self.is_text(id)))
+            .flatten()
+    }
 }
 
-/// The tokenizer of `tokenizer.json` without the added tokens that transcripts must not reach.
-fn text_tokenizer(bytes: &[u8], layout: &VocabLayout, path: &Path) -> Result<Tokenizer> {
+/// The tokenizer of `tokenizer.json` without the added tokens that transcripts must not reach, and the file that describes it.
+fn text_tokenizer(bytes: &[u8], layout: &VocabLayout, path: &Path) -> Result<(Tokenizer, Value)> {
     let bad = |problem: String| Error::Tokenizer {
         path: path.into(),
         problem,
@@ -130,16 +166,16 @@ fn text_tokenizer(bytes: &[u8], layout: &VocabLayout, path: &Path) -> Result<Tok
             token["special"] = Value::Bool(true);
         }
     }
-    let json = serde_json::to_vec(&json).expect("JSON values have a JSON form");
+    let text = serde_json::to_vec(&json).expect("JSON values have a JSON form");
     let mut tokenizer =
-        Tokenizer::from_bytes(&json).map_err(|error| bad(format!("not a tokenizer: {error}")))?;
+        Tokenizer::from_bytes(&text).map_err(|error| bad(format!("not a tokenizer: {error}")))?;
     tokenizer.set_encode_special_tokens(true);
     // A transcript is neither cut nor padded, whatever the file's defaults.
     tokenizer.with_padding(None);
     tokenizer
         .with_truncation(None)
         .map_err(|error| bad(error.to_string()))?;
-    Ok(tokenizer)
+    Ok((tokenizer, json))
 }
 
 /// Refuses a tokenizer whose added tokens get other ids than its file says, as happens when the ids have gaps.
