@@ -114,8 +114,8 @@ impl Merges {
         let merge_at = |tokens: &[u32; SHORT], at: usize| {
             self.pair(tokens[at], tokens[at + 1]).unwrap_or(NO_MERGE)
         };
-        for at in 0..n - 1 {
-            merges[at] = merge_at(&tokens, at);
+        for (at, merge) in merges[..n - 1].iter_mut().enumerate() {
+            *merge = merge_at(&tokens, at);
         }
         while n > 1 {
             // The first of equals, so that "aaa" is merged from the left.

@@ -31,7 +31,7 @@ pub(crate) struct TextEncoder {
     pattern: Pattern,
     merges: Merges,
     /// As many caches as there were callers at the same time; the last used is the next taken, since it is warm.
-    caches: Mutex<Vec<Box<Cache>>>,
+    caches: Mutex<Vec<Cache>>,
 }
 
 impl TextEncoder {
