@@ -156,6 +156,17 @@ fn the_container_is_found_by_its_content_whatever_the_name() {
 }
 
 #[test]
+fn may_be_decoded_on_another_thread_than_opened_them() {
+    let path = fixture("speech.opus");
+    let blocks = open(&Input::from(path.as_path()), 24_000, 1).unwrap();
+    let elsewhere = std::thread::spawn(|| blocks.read_all().unwrap());
+    assert_eq!(
+        elsewhere.join().unwrap(),
+        audio::load(&path, 24_000, 1).unwrap()
+    );
+}
+
+#[test]
 fn an_error_is_the_last_item_and_names_its_input() {
     let dir = tempfile::tempdir().unwrap();
     let mut samples = vec![0.25; 100_000];
