@@ -5,11 +5,12 @@
     scripts/bench_codec.py [--only mimi-encode] [--keep DIR] [--json FILE] [--markdown FILE]
 
 64 utterances of 2 to 20 s, 8 codebooks, 2 threads, models of the published architectures with random weights.
-transformers gets its utterances sorted by length in padded batches, of the size that is fastest on every fourth
-utterance, and glibc settings that keep memory instead of returning it to the system. Both are measured in turn, several
-rounds; the medians are reported, with the arithmetic by formula (`codec_flops.py`) and its share of the peak that the
-same threads reach in a loop of f32 multiply-adds. Memory is ours, above weights and input, for each thread.
-Needs torch 2.15 and transformers 5.23.
+transformers gets the same utterances sorted by length in padded batches; and, since its kernels are at their best when
+no length is new, 8 utterances of 10 s, warm. Both in batches of the size that is fastest on the latter, with glibc
+settings that keep memory instead of returning it to the system. Ours and theirs are measured in turn, several rounds; the medians are
+reported, the ratio against the better of the two, the arithmetic by formula (`codec_flops.py`), and its share of the peak
+that the same threads reach in a loop of f32 multiply-adds. Memory is ours, above weights and input, for each thread.
+The bf16 part is measured against our own f32. Needs torch 2.15 and transformers 5.23.
 """
 
 import argparse
@@ -32,7 +33,8 @@ import codec_models as codecs
 
 CODEBOOKS = 8
 BANDWIDTH = 6.0  # of EnCodec 24 kHz, for 8 codebooks
-BATCHES = [1, 2, 4, 8, 16]
+BATCHES = [1, 2, 4, 8]
+SAME_SECS = 80  # in 8 utterances of one length
 PEER_ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1099511627776",
                     "MALLOC_TOP_PAD_": "268435456"}
 
@@ -61,24 +63,21 @@ def utterances(rate_hz: int, count: int) -> list[np.ndarray]:
 
 # ---------------------------------------------------------------- transformers, in a process of its own
 
-def peer(folder: pathlib.Path, tensors: pathlib.Path, command: str, bf16: bool, threads: int) -> None:
-    """Answers each line `BATCH STEP` with the seconds that every STEPth utterance takes in batches of BATCH."""
+def peer(folder: pathlib.Path, command: str, threads: int, files: list[pathlib.Path]) -> None:
+    """Answers each line `FILE BATCH`, FILE a position, with the seconds that its utterances take in batches of BATCH."""
     torch.set_num_threads(threads)
-    model = codecs.load(folder).to(torch.bfloat16 if bf16 else torch.float32)
-    dtype = next(model.parameters()).dtype
-    inputs = [torch.from_numpy(array.astype(np.int64 if command == "decode" else np.float32).T)
-              for array in load_file(tensors).values()]
-    inputs.sort(key=lambda tensor: tensor.shape[-1])
+    model = codecs.load(folder)
+    sets = [sorted((torch.from_numpy(array.astype(np.int64 if command == "decode" else np.float32).T)
+                    for array in load_file(file).values()), key=lambda tensor: tensor.shape[-1]) for file in files]
     for line in sys.stdin:
-        batch, step = map(int, line.split())
-        chosen = inputs[step // 2 :: step]
+        position, batch = map(int, line.split())
+        inputs = sets[position]
         start = time.perf_counter()
         with torch.inference_mode():
-            for at in range(0, len(chosen), batch):
-                one = chosen[at : at + batch]
+            for at in range(0, len(inputs), batch):
+                one = inputs[at : at + batch]
                 longest = one[-1].shape[-1]
-                values = torch.stack([torch.nn.functional.pad(x, (0, longest - x.shape[-1])) for x in one])
-                work(model, command, values if command == "decode" else values.to(dtype))
+                work(model, command, torch.stack([torch.nn.functional.pad(x, (0, longest - x.shape[-1])) for x in one]))
         print(time.perf_counter() - start, flush=True)
 
 
@@ -96,21 +95,21 @@ def work(model: torch.nn.Module, command: str, values: torch.Tensor) -> None:
 
 
 class Peer:
-    """The other process."""
+    """The other process, over the whole set and over one length."""
 
-    def __init__(self, folder: pathlib.Path, tensors: pathlib.Path, part: Part, threads: int):
-        command = [sys.executable, __file__, "--peer", folder, tensors, part.command, str(int(part.bf16)), str(threads)]
-        self.process = subprocess.Popen(list(map(str, command)), env=os.environ | PEER_ENVIRONMENT, text=True,
+    SETS = ["whole", "same"]
+
+    def __init__(self, folder: pathlib.Path, files: dict[str, pathlib.Path], command: str, threads: int):
+        arguments = [sys.executable, __file__, "--peer", folder, command, threads, *(files[key] for key in self.SETS)]
+        self.process = subprocess.Popen(list(map(str, arguments)), env=os.environ | PEER_ENVIRONMENT, text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # each size once to warm and once for the clock
+        self.batch = min(BATCHES, key=lambda batch: (self.secs("same", batch), self.secs("same", batch))[1])
 
-    def secs(self, batch: int, step: int = 1) -> float:
-        self.process.stdin.write(f"{batch} {step}\n")
+    def secs(self, which: str, batch: int | None = None) -> float:
+        self.process.stdin.write(f"{self.SETS.index(which)} {batch or self.batch}\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
-
-    def best_batch(self) -> int:
-        self.secs(1, 8)  # warm
-        return min(BATCHES, key=lambda batch: self.secs(batch, 4))
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -152,45 +151,53 @@ def bench(name: str, args: argparse.Namespace, scratch: pathlib.Path, peak_flops
     model = codecs.published(part.model, folder, waves[:4])
     audio_secs = sum(map(len, waves)) / rate_hz
     arithmetic = codec_flops.flops(model.config, CODEBOOKS, audio_secs / len(waves), part.command == "decode")
-    whole, short, long = (scratch / f"{size}.safetensors" for size in ("whole", "short", "long"))
-    tensors_of(part, model, waves, whole)
     twenty = codecs.synthetic(20 * rate_hz, 1, 0)
-    tensors_of(part, model, [twenty], short)
-    tensors_of(part, model, [np.tile(twenty, (30, 1))], long)
+    sets = {"whole": waves, "same": [twenty[: SAME_SECS // 8 * rate_hz]] * 8,
+            "short": [twenty], "long": [np.tile(twenty, (30, 1))]}
+    files = {key: scratch / f"{key}.safetensors" for key in sets}
+    for key, arrays in sets.items():
+        tensors_of(part, model, arrays, files[key])
     del model
-    other = Peer(folder, whole, part, args.threads)
-    batch = other.best_batch()
-    theirs, own = [], []
+    single = dataclasses.replace(part, bf16=False)
+    other = None if part.bf16 else Peer(folder, files, part.command, args.threads)
+    own, theirs = [], {"ours in f32": []} if part.bf16 else {key: [] for key in Peer.SETS}
     for _ in range(args.rounds):
-        theirs.append(other.secs(batch))
-        report = ours(args, part, folder, whole, args.threads, 2)
-        own.append(report["secs"][1])  # the first time warms, as the peer is warm
-    other.close()
-    seconds, peer_seconds = statistics.median(own), statistics.median(theirs)
-    one = {size: working_memory(ours(args, part, folder, path, 1, 1)) for size, path in [("short", short), ("long", long)]}
-    return {"part": name, "threads": args.threads, "audio_secs": audio_secs, "secs": own, "peer_secs": theirs,
-            "peer_batch": batch, "times_real_time": audio_secs / seconds, "peer_times_real_time": audio_secs / peer_seconds,
-            "ratio": peer_seconds / seconds, "gflop_per_audio_sec": arithmetic / 1e9,
-            "gflops": arithmetic * audio_secs / seconds / 1e9, "peak_gflops": peak_flops / 1e9,
-            "share_of_peak": arithmetic * audio_secs / seconds / peak_flops,
-            "memory_per_thread": working_memory(report), "memory_20_s": one["short"], "memory_10_min": one["long"]}
+        for key, secs in theirs.items():
+            secs.append(other.secs(key) if other else whole(args, single, folder, files))
+        own.append(whole(args, part, folder, files))
+    if other:
+        other.close()
+    rates = {key: (SAME_SECS if key == "same" else audio_secs) / statistics.median(secs) for key, secs in theirs.items()}
+    rate = audio_secs / statistics.median(own)
+    memory = {key: working_memory(ours(args, part, folder, files[key], threads, 1))
+              for key, threads in [("whole", args.threads), ("short", 1), ("long", 1)]}
+    return {"part": name, "threads": args.threads, "audio_secs": audio_secs, "secs": own, "rival_secs": theirs,
+            "peer_batch": other and other.batch, "times_real_time": rate, "rival_times_real_time": rates,
+            "ratio": rate / max(rates.values()), "gflop_per_audio_sec": arithmetic / 1e9, "gflops": arithmetic * rate / 1e9,
+            "peak_gflops": peak_flops / 1e9, "share_of_peak": arithmetic * rate / peak_flops, "memory_per_thread": memory}
+
+
+def whole(args: argparse.Namespace, part: Part, folder: pathlib.Path, files: dict[str, pathlib.Path]) -> float:
+    """Our seconds for the whole set, warm as the peer is."""
+    return ours(args, part, folder, files["whole"], args.threads, 2)["secs"][1]
 
 
 def markdown(results: list[dict]) -> str:
-    lines = ["| | x real time | transformers (batch) | ratio | GFLOP/s of audio | GFLOP/s | of f32 peak | MiB a thread "
-             "| 20 s | 10 min |", "|-|-|-|-|-|-|-|-|-|-|"]
+    lines = ["| | x real time | against | ratio | GFLOP/s of audio | GFLOP/s | of f32 peak | MiB a thread | 20 s | 10 min |",
+             "|-|-|-|-|-|-|-|-|-|-|"]
     for r in results:
-        memory = " | ".join(f"{r[key] / 2**20:.0f}" for key in ("memory_per_thread", "memory_20_s", "memory_10_min"))
-        lines.append(f"| {r['part']} | {r['times_real_time']:.1f} | {r['peer_times_real_time']:.1f} ({r['peer_batch']}) | "
-                     f"{r['ratio']:.2f} | {r['gflop_per_audio_sec']:.2f} | {r['gflops']:.0f} | "
-                     f"{100 * r['share_of_peak']:.0f} % | {memory} |")
+        memory = " | ".join(f"{value / 2**20:.0f}" for value in r["memory_per_thread"].values())
+        rivals = ", ".join(f"{key} {rate:.1f}" for key, rate in r["rival_times_real_time"].items())
+        batch = f" (batch {r['peer_batch']})" if r["peer_batch"] else ""
+        lines.append(f"| {r['part']} | {r['times_real_time']:.1f} | {rivals}{batch} | {r['ratio']:.2f} | "
+                     f"{r['gflop_per_audio_sec']:.2f} | {r['gflops']:.0f} | {100 * r['share_of_peak']:.0f} % | {memory} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     if sys.argv[1:2] == ["--peer"]:
-        folder, tensors, command, bf16, threads = sys.argv[2:]
-        return peer(pathlib.Path(folder), pathlib.Path(tensors), command, bf16 == "1", int(threads))
+        folder, command, threads, *files = sys.argv[2:]
+        return peer(pathlib.Path(folder), command, int(threads), list(map(pathlib.Path, files)))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=PARTS, action="append", help="a part; may be given again")
     parser.add_argument("--keep", type=pathlib.Path, help="folder for the checkpoints, which are used again")

@@ -89,7 +89,8 @@ fn dataset(data: &Path, shards: usize, each: usize) -> Vec<Document> {
         let summary = writer.finish().unwrap();
         entries.push(ShardEntry { file, summary });
     }
-    Manifest::new(entries, BTreeMap::new()).write(&dir).unwrap();
+    let manifest = Manifest::new(entries, BTreeMap::new(), BTreeMap::new());
+    fs::write(dir.join(Manifest::FILE), manifest.to_json()).unwrap();
     all
 }
 

@@ -26,7 +26,7 @@ fn assert_left_out(job: &TokenizeJob, file: &str, reason: &str, finding: &str, c
     let strict = run(&mut job.command());
     assert_eq!(strict.code, Some(1), "{}{}", strict.stdout, strict.stderr);
     for part in [
-        "1 of 2 documents are bad",
+        "1 of 2 utterances are bad",
         &format!("1 {reason}"),
         "skipped.jsonl",
         "--max-bad",

@@ -27,14 +27,17 @@ fn fill(input: &Path) {
     }
 }
 
-/// When each shard in `out` was written, by name.
+/// When the shard of each finished unit in `out` was written, by name.
 fn shards_written(out: &Path) -> BTreeMap<String, SystemTime> {
     let mut written = BTreeMap::new();
-    for entry in fs::read_dir(out).into_iter().flatten() {
-        let entry = entry.unwrap();
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("part-") {
-            written.insert(name, entry.metadata().unwrap().modified().unwrap());
+    for entry in fs::read_dir(out.join("units")).into_iter().flatten() {
+        let record = entry.unwrap().file_name().into_string().unwrap();
+        if let Some(name) = record.strip_suffix(".json") {
+            let shard = out.join(name).with_extension("parquet");
+            written.insert(
+                name.to_owned(),
+                fs::metadata(shard).unwrap().modified().unwrap(),
+            );
         }
     }
     written

@@ -1,13 +1,14 @@
-//! Documents from files to codes and token ids.
+//! Utterances from recordings and texts to codes and token ids.
 
 use std::fs;
 use std::path::Path;
 
 use encodec_rs::{Codec, Codes};
-use shards::{Document, Segment, Vocab};
+use shards::{Segment, Vocab};
 
+use crate::filter::{Filters, Loudness};
 use crate::skipped::BadRecord;
-use crate::source::{RawDocument, RawSegment, Transcript};
+use crate::source::{RawAudio, RawUtterance, Transcript};
 
 /// Longest stretch of audio a codec sees at once. Longer recordings are encoded in pieces, whose codes are concatenated.
 pub const PIECE_SECS: u32 = 60;
@@ -16,217 +17,289 @@ pub const PIECE_SECS: u32 = 60;
 const GROUP_SECS: u32 = 30;
 /// Pieces that are encoded together at most.
 const GROUP_PIECES: usize = 32;
+/// Text that is tokenized together, in bytes.
+const GROUP_TEXT: usize = 1 << 18;
 
-/// A document and how much audio it took.
-#[derive(Debug)]
+/// What became of an utterance.
+#[derive(Debug, PartialEq)]
+pub enum Outcome {
+    /// It has codes and ids.
+    Encoded(Box<Encoded>),
+    /// It cannot be used.
+    Bad(Box<BadRecord>),
+    /// A filter, of this name, leaves it out.
+    Filtered(&'static str),
+}
+
+/// An utterance, ready for its document.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Encoded {
-    /// The document.
-    pub document: Document,
-    /// Length of its recordings.
+    /// Names it in lists of bad records.
+    pub id: String,
+    /// Key of its document.
+    pub document: String,
+    /// Its place in the document.
+    pub position: u64,
+    /// Language code.
+    pub lang: String,
+    /// The file or archive member it came from.
+    pub origin: String,
+    /// Speaker, by any name.
+    pub speaker: Option<String>,
+    /// Text and codes; its speaker is numbered with the document.
+    pub segment: Segment,
+    /// Length of the recording decoded for it.
     pub audio_secs: f64,
 }
 
-/// What turns raw documents into documents; shared by all threads.
+/// What turns utterances into codes and ids; shared by all threads.
 pub struct Encoder<'a> {
-    /// The codec.
-    pub codec: &'a dyn Codec,
+    /// The codec; without one there can be no recordings.
+    pub codec: Option<&'a dyn Codec>,
     /// The text tokenizer.
     pub vocab: &'a Vocab,
-    /// The name documents carry.
-    pub source: &'a str,
+    /// What is left out.
+    pub filters: &'a Filters,
 }
 
-/// Why a segment cannot be used: reason and message.
-struct Fault(&'static str, String);
+/// Why an utterance is left out.
+enum Fault {
+    /// It cannot be used: reason and message.
+    Bad(&'static str, String),
+    /// A filter of this name.
+    Filtered(&'static str),
+}
 
 impl Encoder<'_> {
-    /// A segment without its codes, and its samples.
-    fn prepare(&self, raw: &RawSegment) -> Result<(Segment, Vec<f32>), Fault> {
-        // text first: a bad transcript is found without decoding audio
-        let text = read_transcript(raw)?;
-        let text_ids = match text.is_empty() {
-            true => Vec::new(),
-            false => self
-                .vocab
-                .encode_text(&text)
-                .map_err(|e| Fault("text", format!("{}: {e}", raw.origin)))?,
-        };
-        let spec = self.codec.spec();
-        let decoded = audio::load(&raw.audio, spec.sample_rate_hz, spec.channels)
-            .map_err(|e| Fault(e.reason(), e.to_string()))?;
-        let segment = Segment {
-            text,
-            text_ids,
-            speaker: raw.speaker,
-            ..Segment::default()
-        };
-        Ok((segment, decoded.audio.samples))
+    /// The codec for a recording.
+    fn codec(&self) -> &dyn Codec {
+        self.codec
+            .expect("a source of recordings is run with a codec")
     }
 
     /// Samples of `secs` of audio, in all channels.
     fn samples(&self, secs: u32) -> usize {
-        let spec = self.codec.spec();
+        let spec = self.codec().spec();
         (secs * spec.sample_rate_hz) as usize * spec.channels
+    }
+
+    /// The trimmed text and its ids.
+    fn text(&self, raw: &RawUtterance) -> Result<(String, Vec<u32>), Fault> {
+        let text = read_transcript(raw)?;
+        if text.is_empty() {
+            return Ok((text, Vec::new()));
+        }
+        if let Some(name) = self.filters.of_text(&text, &raw.lang) {
+            return Err(Fault::Filtered(name));
+        }
+        match self.vocab.encode_text(&text) {
+            Ok(ids) => Ok((text, ids)),
+            Err(error) => Err(Fault::Bad("text", format!("{}: {error}", raw.origin))),
+        }
     }
 }
 
-/// Neighbouring documents of one thread, whose recordings are encoded together: [`Codec::encode_batch`] is faster for
-/// several. What a document becomes does not depend on the others.
+/// Neighbouring utterances of one thread, whose recordings are encoded together: [`Codec::encode_batch`] is faster for
+/// several. What an utterance becomes does not depend on the others.
 pub struct Group<'a> {
     encoder: &'a Encoder<'a>,
     drafts: Vec<Draft>,
     /// Audio to be encoded next.
     waiting: Vec<Piece>,
-    /// Samples and pieces taken in, encoded or not.
-    taken: (usize, usize),
+    /// Samples, pieces and bytes of text taken in, encoded or not.
+    taken: (usize, usize, usize),
 }
 
-/// A document whose segments may still lack codes.
+/// An utterance that may still lack codes.
 struct Draft {
-    raw: RawDocument,
-    segments: Vec<Segment>,
-    audio_secs: f64,
-    /// The first segment that cannot be used.
-    fault: Option<(usize, Fault)>,
+    encoded: Encoded,
+    fault: Option<Fault>,
 }
 
-/// Audio of a segment.
+/// Audio of an utterance.
 struct Piece {
     draft: usize,
-    segment: usize,
     samples: Vec<f32>,
 }
 
 impl<'a> Group<'a> {
-    /// No documents.
+    /// No utterances.
     pub fn new(encoder: &'a Encoder<'a>) -> Self {
         Group {
             encoder,
             drafts: Vec::new(),
             waiting: Vec::new(),
-            taken: (0, 0),
+            taken: (0, 0, 0),
         }
     }
 
-    /// Whether there is enough audio in it.
+    /// Whether there is enough in it.
     pub fn is_full(&self) -> bool {
-        let (samples, pieces) = self.taken;
-        samples >= self.encoder.samples(GROUP_SECS) || pieces >= GROUP_PIECES
+        let (samples, pieces, text) = self.taken;
+        pieces >= GROUP_PIECES
+            || text >= GROUP_TEXT
+            || (samples > 0 && samples >= self.encoder.samples(GROUP_SECS))
     }
 
-    /// Adds a document. The first segment that cannot be used makes all of it a bad record.
-    pub fn add(&mut self, raw: RawDocument) {
-        let (draft, segments) = (self.drafts.len(), raw.segments.len());
+    /// Adds an utterance.
+    pub fn add(&mut self, raw: RawUtterance) {
+        let at = self.drafts.len();
         self.drafts.push(Draft {
-            raw,
-            segments: Vec::with_capacity(segments),
-            audio_secs: 0.0,
+            encoded: Encoded::default(),
             fault: None,
         });
-        for index in 0..segments {
-            let document = &mut self.drafts[draft];
-            match self.encoder.prepare(&document.raw.segments[index]) {
-                Err(fault) => document.fail(index, fault),
-                Ok((segment, samples)) => {
-                    document.segments.push(segment);
-                    document.audio_secs += samples.len() as f64 / self.encoder.samples(1) as f64;
-                    self.add_audio(draft, index, samples);
-                }
+        // text first: a bad transcript is found without decoding audio
+        let segment = match self.encoder.text(&raw) {
+            Ok((text, text_ids)) => {
+                self.taken.2 += text.len();
+                Ok(Segment {
+                    text,
+                    text_ids,
+                    start_ms: raw.span_ms.map(|span| span.0),
+                    end_ms: raw.span_ms.map(|span| span.1),
+                    ..Segment::default()
+                })
             }
-            if self.drafts[draft].fault.is_some() {
-                break;
+            Err(fault) => Err(fault),
+        };
+        let done = segment.and_then(|segment| {
+            self.drafts[at].encoded.segment = segment;
+            self.add_audio(at, &raw)
+        });
+        let draft = &mut self.drafts[at];
+        draft.fault = draft.fault.take().or(done.err());
+        draft.encoded.describe(raw);
+    }
+
+    fn add_audio(&mut self, at: usize, raw: &RawUtterance) -> Result<(), Fault> {
+        match &raw.audio {
+            RawAudio::None => Ok(()),
+            RawAudio::Codes(codes) => {
+                self.taken.1 += 1;
+                self.drafts[at].encoded.segment.codes.clone_from(codes);
+                Ok(())
             }
+            RawAudio::Recording(input) => self.add_recording(at, raw, input),
         }
     }
 
-    fn add_audio(&mut self, draft: usize, segment: usize, samples: Vec<f32>) {
-        let length = piece_samples(self.encoder.codec);
-        let mut push = |samples: Vec<f32>| {
-            self.taken.0 += samples.len();
-            self.taken.1 += 1;
-            self.waiting.push(Piece {
-                draft,
-                segment,
-                samples,
-            });
-            let waiting: usize = self.waiting.iter().map(|piece| piece.samples.len()).sum();
-            if waiting >= self.encoder.samples(GROUP_SECS) || self.waiting.len() >= GROUP_PIECES {
-                self.encode_waiting();
+    /// Decodes a recording block by block and encodes it piece by piece, so that its length does not matter.
+    fn add_recording(
+        &mut self,
+        at: usize,
+        raw: &RawUtterance,
+        input: &audio::Input,
+    ) -> Result<(), Fault> {
+        let codec = self.encoder.codec();
+        let spec = codec.spec();
+        let bad = |error: audio::Error| Fault::Bad(error.reason(), error.to_string());
+        let blocks = audio::open(input, spec.sample_rate_hz, spec.channels).map_err(bad)?;
+        let length = piece_samples(codec);
+        let mut loudness = self.encoder.filters.loudness(spec.sample_rate_hz);
+        let (mut piece, mut total) = (Vec::new(), 0);
+        for block in blocks {
+            let mut block = block.map_err(bad)?;
+            total += block.len();
+            if let Some(loudness) = &mut loudness {
+                loudness.push(&block);
             }
-        };
-        if samples.len() <= length {
-            return push(samples);
+            while piece.len() + block.len() > length {
+                let rest = block.split_off(length - piece.len());
+                piece.append(&mut block);
+                self.push(at, std::mem::take(&mut piece));
+                block = rest;
+            }
+            piece.append(&mut block);
         }
-        samples
-            .chunks(length)
-            .for_each(|piece| push(piece.to_vec()));
+        if !piece.is_empty() {
+            self.push(at, piece);
+        }
+        let secs = total as f64 / self.encoder.samples(1) as f64;
+        self.drafts[at].encoded.audio_secs = secs;
+        self.check(at, raw, secs, loudness.as_ref())
+    }
+
+    /// What can be said only once all of a recording is decoded.
+    fn check(
+        &self,
+        at: usize,
+        raw: &RawUtterance,
+        secs: f64,
+        loudness: Option<&Loudness>,
+    ) -> Result<(), Fault> {
+        if let Some(declared) = raw.declared_secs {
+            audio::check_duration(declared, secs).map_err(|mismatch| {
+                Fault::Bad(mismatch.reason(), format!("{}: {mismatch}", raw.origin))
+            })?;
+        }
+        let filters = self.encoder.filters;
+        let text = &self.drafts[at].encoded.segment.text;
+        let filtered = filters.of_speech(text, secs).or_else(|| {
+            let loudness = loudness?;
+            filters.of_sound(loudness)
+        });
+        filtered.map_or(Ok(()), |name| Err(Fault::Filtered(name)))
+    }
+
+    fn push(&mut self, draft: usize, samples: Vec<f32>) {
+        self.taken.0 += samples.len();
+        self.taken.1 += 1;
+        self.waiting.push(Piece { draft, samples });
+        let waiting: usize = self.waiting.iter().map(|piece| piece.samples.len()).sum();
+        if waiting >= self.encoder.samples(GROUP_SECS) || self.waiting.len() >= GROUP_PIECES {
+            self.encode_waiting();
+        }
     }
 
     fn encode_waiting(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
         let samples: Vec<&[f32]> = waiting.iter().map(|piece| &piece.samples[..]).collect();
-        let results = self.encoder.codec.encode_batch(&samples);
+        let results = self.encoder.codec().encode_batch(&samples);
         assert_eq!(results.len(), waiting.len(), "codes of each piece");
         for (piece, result) in waiting.iter().zip(results) {
             let draft = &mut self.drafts[piece.draft];
             match result {
-                Ok(codes) => draft.segments[piece.segment].codes.extend(codes.data),
+                Ok(codes) => draft.encoded.segment.codes.extend(codes.data),
                 Err(error) => {
-                    let origin = &draft.raw.segments[piece.segment].origin;
-                    let fault = Fault("codec", format!("{origin}: {error}"));
-                    draft.fail(piece.segment, fault);
+                    let fault = Fault::Bad("codec", error.to_string());
+                    draft.fault.get_or_insert(fault);
                 }
             }
         }
     }
 
-    /// The size of each document's input and what became of it, in the order added.
-    pub fn finish(mut self) -> Vec<(u64, Result<Encoded, BadRecord>)> {
+    /// What became of each utterance, in the order added.
+    pub fn finish(mut self) -> Vec<Outcome> {
         if !self.waiting.is_empty() {
             self.encode_waiting();
         }
-        let source = self.encoder.source;
-        let drafts = self.drafts.into_iter();
-        drafts
-            .map(|draft| (draft.raw.bytes(), draft.finish(source)))
-            .collect()
+        self.drafts.into_iter().map(Draft::finish).collect()
+    }
+}
+
+impl Encoded {
+    fn describe(&mut self, raw: RawUtterance) {
+        self.id = raw.id;
+        self.document = raw.document;
+        self.position = raw.position;
+        self.lang = raw.lang;
+        self.origin = raw.origin;
+        self.speaker = raw.speaker;
     }
 }
 
 impl Draft {
-    /// Notes a fault, unless an earlier segment has one: pieces of it may have been encoded later.
-    fn fail(&mut self, segment: usize, fault: Fault) {
-        if self
-            .fault
-            .as_ref()
-            .is_none_or(|(first, _)| segment < *first)
-        {
-            self.fault = Some((segment, fault));
-        }
-    }
-
-    fn finish(self, source: &str) -> Result<Encoded, BadRecord> {
-        let raw = self.raw;
-        if let Some((segment, Fault(reason, message))) = self.fault {
-            return Err(BadRecord {
-                id: raw.id,
-                path: raw.segments[segment].origin.clone(),
+    fn finish(self) -> Outcome {
+        match self.fault {
+            None => Outcome::Encoded(Box::new(self.encoded)),
+            Some(Fault::Filtered(name)) => Outcome::Filtered(name),
+            Some(Fault::Bad(reason, message)) => Outcome::Bad(Box::new(BadRecord {
+                id: self.encoded.id,
+                path: self.encoded.origin,
                 reason: reason.to_owned(),
                 message,
-            });
+            })),
         }
-        let first = raw.segments.into_iter().next();
-        let document = Document {
-            id: raw.id,
-            source: source.to_owned(),
-            lang: raw.lang,
-            origin: first.map(|segment| segment.origin).unwrap_or_default(),
-            segments: self.segments,
-        };
-        Ok(Encoded {
-            document,
-            audio_secs: self.audio_secs,
-        })
     }
 }
 
@@ -252,36 +325,39 @@ fn piece_samples(codec: &dyn Codec) -> usize {
     }
 }
 
-/// The trimmed transcript; empty when there is none.
-fn read_transcript(raw: &RawSegment) -> Result<String, Fault> {
+/// The trimmed transcript of an utterance, empty when there is none; or why it cannot be used.
+pub fn transcript_of(raw: &RawUtterance) -> Result<String, String> {
+    read_transcript(raw).map_err(|fault| match fault {
+        Fault::Bad(_, message) => message,
+        Fault::Filtered(name) => name.to_owned(),
+    })
+}
+
+fn read_transcript(raw: &RawUtterance) -> Result<String, Fault> {
     let (text, place) = match &raw.transcript {
         Transcript::None => return Ok(String::new()),
-        Transcript::Text(text) => (text.clone(), format!("{} in the manifest", raw.origin)),
-        Transcript::File(path) => (read_text(path)?, path.display().to_string()),
+        Transcript::Text(text) => (text.clone(), &raw.origin),
+        Transcript::File(path) => (read_text(path)?, &path.display().to_string()),
     };
-    let text = text.trim_start_matches('\u{feff}').trim();
-    if text.is_empty() {
+    let trimmed = text.trim_start_matches('\u{feff}').trim();
+    if trimmed.is_empty() {
         let cure = "write the transcript, or remove it to make the recording audio-only";
-        return Err(Fault(
-            "empty-transcript",
-            format!("{place}: the transcript is empty; {cure}"),
-        ));
+        let message = format!("{place}: the transcript is empty; {cure}");
+        return Err(Fault::Bad("empty-transcript", message));
     }
-    Ok(text.to_owned())
+    Ok(match trimmed.len() == text.len() {
+        true => text,
+        false => trimmed.to_owned(),
+    })
 }
 
 fn read_text(path: &Path) -> Result<String, Fault> {
-    let bytes =
-        fs::read(path).map_err(|e| Fault("io", format!("cannot read {}: {e}", path.display())))?;
+    let bytes = fs::read(path)
+        .map_err(|e| Fault::Bad("io", format!("cannot read {}: {e}", path.display())))?;
     String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        Fault(
-            "not-utf8",
-            format!(
-                "{}: not UTF-8 at byte {at}; save the transcript as UTF-8",
-                path.display()
-            ),
-        )
+        let (at, path) = (e.utf8_error().valid_up_to(), path.display());
+        let message = format!("{path}: not UTF-8 at byte {at}; save the transcript as UTF-8");
+        Fault::Bad("not-utf8", message)
     })
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::worker::Worker;
+
 /// Result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -115,7 +117,7 @@ pub enum Error {
         found: String,
     },
     /// The output folder holds another job.
-    #[error("{} holds another job:\n{}\nrepeat that job's arguments to continue it, or choose a new folder", dir.display(), differences.join("\n"))]
+    #[error("{} holds another job:\n{}\nrepeat that job's arguments to continue it, choose a new folder, or replace what differs with --overwrite", dir.display(), differences.join("\n"))]
     OtherJob {
         /// The folder.
         dir: PathBuf,
@@ -123,25 +125,46 @@ pub enum Error {
         differences: Vec<String>,
     },
     /// Another process is at work.
-    #[error("another process is writing {}; wait for it or stop it", dir.display())]
+    #[error("another process is writing {} as worker {worker}; wait for it or stop it", dir.display())]
     Locked {
         /// The folder.
         dir: PathBuf,
+        /// The number of both.
+        worker: Worker,
     },
+    /// The record of a finished unit cannot be read.
+    #[error("{}: {problem}; remove the file and run again, which redoes this unit", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The input is not that of the source asked for.
+    #[error("{location}: {problem}")]
+    Layout {
+        /// Where the input is.
+        location: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// Reading of the input was stopped by those it was read for.
+    #[error("stopped")]
+    Stopped,
     /// More bad records than `--max-bad` allows.
     #[error(
-        "{bad} of {total} documents are bad, more than --max-bad {max_bad} allows: {}; they are listed in {}. \
+        "{bad} of {total} utterances are bad, more than --max-bad {max_bad} allows: {}; they are listed in {}. \
          Repair them and tokenize into a new folder, or rerun with a larger --max-bad to finish without them",
         list(reasons), list_file.display()
     )]
     TooManyBad {
-        /// Bad documents.
+        /// Bad utterances.
         bad: u64,
-        /// All documents.
+        /// All utterances.
         total: u64,
         /// The fraction allowed.
         max_bad: f64,
-        /// Bad documents by reason.
+        /// Bad utterances by reason.
         reasons: BTreeMap<String, u64>,
         /// Where they are listed.
         list_file: PathBuf,
@@ -218,6 +241,9 @@ pub enum Error {
     /// An audio file, where it is not merely a bad record.
     #[error(transparent)]
     Audio(#[from] audio::Error),
+    /// Inputs and outputs.
+    #[error(transparent)]
+    Stores(#[from] stores::Error),
     /// Shards, vocabulary or dataset.
     #[error(transparent)]
     Shards(#[from] shards::Error),

@@ -1,127 +1,197 @@
 //! Runs a job: every unit of a source becomes one shard, in parallel within and across units.
 
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
 
 use encodec_rs::{Codec, Precision};
-use shards::{CodecInfo, Dataset, Job, Manifest, ShardEntry, ShardMeta, ShardWriter, Vocab};
+use shards::{CodecInfo, Document, Job, ShardMeta, ShardWriter, Vocab};
+use stores::Store;
 
-use crate::encode::{Encoded, Encoder, Group, PIECE_SECS};
+use crate::assemble::Assembler;
+use crate::encode::{Encoded, Encoder, Group, Outcome, PIECE_SECS};
 use crate::error::{Error, Result};
-use crate::output::{OutputDir, UnitSummary};
+use crate::feed::{Close, Feed, Step};
+use crate::filter::Filters;
+use crate::heartbeat::Pulse;
+use crate::output::{OutputDir, UnitRecord};
 use crate::pipeline::{Limits, ordered_map};
 use crate::progress::Progress;
 use crate::skipped::{self, BadRecord};
-use crate::source::{RawDocument, Source};
+use crate::source::{Counter, Source};
 use crate::summary::Summary;
+use crate::worker::Worker;
 
-/// Documents that may wait for a slow one before them, for each thread: more than are encoded together.
+/// Utterances that may wait for a slow one before them, for each thread: more than are encoded together.
 const WINDOW_PER_THREAD: usize = 64;
+/// As many, where all are text: they are small and many.
+const TEXT_WINDOW_PER_THREAD: usize = 1024;
 
 /// A source with everything that turns it into shards.
 pub struct Tokenization<'a> {
     /// The corpus.
     pub source: &'a dyn Source,
-    /// The codec.
-    pub codec: &'a dyn Codec,
+    /// What its audio becomes.
+    pub coding: Coding<'a>,
     /// The text tokenizer.
     pub vocab: &'a Vocab,
     /// Its folder.
     pub tokenizer_dir: PathBuf,
-    /// The numbers the codec computes with, which its codes depend on.
-    pub precision: Precision,
+    /// What is left out.
+    pub filters: Filters,
+}
+
+/// Where codes come from.
+#[derive(Clone)]
+pub enum Coding<'a> {
+    /// A codec encodes recordings, in this precision, on which codes depend.
+    Codec(&'a dyn Codec, Precision),
+    /// The source has codes of this codec already.
+    Codes(CodecInfo),
+    /// There is no audio.
+    Text,
 }
 
 /// What changes how a job runs and not what it makes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RunOptions {
     /// Output folder.
-    pub out: PathBuf,
+    pub out: Store,
     /// Worker threads.
     pub threads: usize,
-    /// Largest fraction of bad documents with which a job still finishes.
+    /// Which part of the job this process does.
+    pub worker: Worker,
+    /// Replace what another job made in the folder.
+    pub overwrite: bool,
+    /// Largest fraction of bad utterances with which a job still finishes.
     pub max_bad: f64,
+}
+
+impl Coding<'_> {
+    /// The codec as shards record it.
+    pub fn info(&self) -> Option<CodecInfo> {
+        match self {
+            Coding::Codec(codec, _) => Some(codec_info(*codec)),
+            Coding::Codes(info) => Some(info.clone()),
+            Coding::Text => None,
+        }
+    }
+
+    fn codec(&self) -> Option<&dyn Codec> {
+        match self {
+            Coding::Codec(codec, _) => Some(*codec),
+            Coding::Codes(_) | Coding::Text => None,
+        }
+    }
+
+    fn arguments(&self) -> BTreeMap<String, String> {
+        let Coding::Codec(_, precision) = self else {
+            return BTreeMap::new();
+        };
+        let precision = match precision {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        };
+        BTreeMap::from([
+            ("piece_secs".to_owned(), PIECE_SECS.to_string()),
+            ("precision".to_owned(), precision.to_owned()),
+        ])
+    }
 }
 
 impl Tokenization<'_> {
     /// The job's identity.
     pub fn job(&self) -> Job {
         let mut arguments = self.source.arguments();
-        arguments.insert("piece_secs".to_owned(), PIECE_SECS.to_string());
-        let precision = match self.precision {
-            Precision::F32 => "f32",
-            Precision::Bf16 => "bf16",
-        };
-        arguments.insert("precision".to_owned(), precision.to_owned());
+        arguments.extend(self.coding.arguments());
+        arguments.extend(self.filters.arguments());
+        arguments.insert("name".to_owned(), self.source.name().to_owned());
         let layout = serde_json::to_vec(self.vocab.layout()).expect("plain data has a JSON form");
         arguments.insert("vocab_sha256".to_owned(), shards::sha256_hex(&layout));
-        let units = self
-            .source
-            .units()
-            .iter()
-            .map(|unit| unit.label.clone())
-            .collect();
-        let codec = Some(codec_info(self.codec));
+        let units = self.source.units().iter();
         Job::new(
             self.source.kind(),
             arguments,
-            codec,
+            self.coding.info(),
             self.vocab.info().clone(),
-            units,
+            units.map(|unit| unit.label.clone()).collect(),
         )
     }
 
     /// Refuses a tokenizer without ids for the codec's codes.
     pub fn check(&self) -> Result<()> {
-        let (spec, layout) = (self.codec.spec(), self.vocab.layout());
-        if (spec.codebooks, spec.codebook_size) == (layout.codebooks, layout.codebook_size) {
+        let Some(codec) = self.coding.info() else {
+            return Ok(());
+        };
+        let layout = self.vocab.layout();
+        if (codec.codebooks, codec.codebook_size) == (layout.codebooks, layout.codebook_size) {
             return Ok(());
         }
         Err(Error::CodecVocabulary {
-            codec: spec.name.clone(),
-            codec_codebooks: spec.codebooks,
-            codec_size: spec.codebook_size,
+            codec: codec.name,
+            codec_codebooks: codec.codebooks,
+            codec_size: codec.codebook_size,
             tokenizer: self.tokenizer_dir.clone(),
             codebooks: layout.codebooks,
             size: layout.codebook_size,
         })
     }
 
-    /// Tokenizes what is not finished yet and completes the dataset.
+    /// The encoder of this job.
+    pub fn encoder(&self) -> Encoder<'_> {
+        Encoder {
+            codec: self.coding.codec(),
+            vocab: self.vocab,
+            filters: &self.filters,
+        }
+    }
+
+    /// Tokenizes what is not finished of this worker's units, and completes the dataset if all units are.
     pub fn run(&self, options: &RunOptions) -> Result<Summary> {
         self.check()?;
         let job = self.job();
-        let output = OutputDir::open(&options.out, &job)?;
-        let mut units = Vec::new();
-        for index in 0..self.source.units().len() {
-            units.push(output.finished(index)?);
+        let sizes: Vec<u64> = self.source.units().iter().map(|unit| unit.bytes).collect();
+        let own = options.worker.units(&sizes);
+        let output = OutputDir::open(&options.out, &job, options.worker, &own, options.overwrite)?;
+        let mut pending = Vec::new();
+        for &unit in &own {
+            if output.finished(unit)?.is_none() {
+                pending.push(unit);
+            }
         }
-        let pending: Vec<usize> = (0..units.len())
-            .filter(|&index| units[index].is_none())
-            .collect();
-        let shards_kept = units.len() - pending.len();
-        let total = pending
-            .iter()
-            .map(|&unit| self.source.units()[unit].bytes)
-            .sum();
+        let total = pending.iter().map(|&unit| sizes[unit]).sum();
+        let counter = Counter::default();
         let mut sink = Sink {
+            job: self,
             output: &output,
             meta: self.meta(&job),
-            progress: Progress::new(total),
+            progress: Progress::new(total, counter.clone()),
+            pulse: Pulse::start(output.store(), options.worker)?,
             audio_secs: 0.0,
             open: None,
-            finished: &mut units,
         };
-        self.encode_units(&pending, options.threads, &mut sink)?;
+        if let Err(error) = self.encode_units(&pending, options.threads, &counter, &mut sink) {
+            sink.pulse.fail(&error);
+            return Err(error);
+        }
         let audio_secs = sink.audio_secs;
+        sink.pulse.finish()?;
         let elapsed_secs = sink.progress.finish();
-        let units: Vec<UnitSummary> = units.into_iter().flatten().collect();
 
-        let spec = self.codec.spec();
-        let mut summary = Summary::new(&units, spec.codebooks, spec.frame_rate_hz);
-        summary.shards_kept = shards_kept;
+        let mut records = Vec::new();
+        for unit in 0..sizes.len() {
+            records.extend(output.finished(unit)?);
+        }
+        let mut summary = Summary::new(&records, self.coding.info().as_ref());
+        summary.shards_kept = own.len() - pending.len();
+        summary.shards_missing = sizes.len() - records.len();
         summary.elapsed_secs = elapsed_secs;
-        summary.times_real_time = (!pending.is_empty()).then(|| audio_secs / elapsed_secs);
-        self.complete(&output, options, &units, &mut summary)?;
+        summary.times_real_time = (audio_secs > 0.0).then(|| audio_secs / elapsed_secs);
+        summary.input_bytes = counter.load(Relaxed);
+        if summary.shards_missing == 0 {
+            self.complete(&output, options, &records, &summary)?;
+        }
         Ok(summary)
     }
 
@@ -134,25 +204,31 @@ impl Tokenization<'_> {
         }
     }
 
-    /// Feeds the documents of all pending units through one pipeline, so that no thread waits at the end of a unit.
-    fn encode_units(&self, pending: &[usize], threads: usize, sink: &mut Sink<'_>) -> Result<()> {
-        let encoder = Encoder {
-            codec: self.codec,
-            vocab: self.vocab,
-            source: self.source.name(),
+    /// Feeds the utterances of all pending units through one pipeline, so that no thread waits at the end of a unit.
+    fn encode_units(
+        &self,
+        pending: &[usize],
+        threads: usize,
+        counter: &Counter,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
+        let encoder = self.encoder();
+        let window = match self.coding {
+            Coding::Text => TEXT_WINDOW_PER_THREAD,
+            Coding::Codec(..) | Coding::Codes(_) => WINDOW_PER_THREAD,
         };
-        let steps = pending.iter().flat_map(|&unit| {
-            let documents = self.source.documents(unit).map(Step::Document);
-            std::iter::once(Step::Begin(unit))
-                .chain(documents)
-                .chain([Step::End])
-        });
         let limits = Limits {
             threads,
-            window: WINDOW_PER_THREAD * threads,
+            window: window * threads,
         };
-        let map = |first, more: &mut dyn FnMut() -> _| encode_steps(&encoder, first, more);
-        ordered_map(limits, steps, map, |done| sink.take(done))
+        let feed = Feed::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| feed.fill(self.source, pending, counter));
+            let _close = Close(&feed);
+            let steps = std::iter::from_fn(|| feed.next());
+            let map = |first, more: &mut dyn FnMut() -> _| encode_steps(&encoder, first, more);
+            ordered_map(limits, steps, map, |done| sink.take(done))
+        })
     }
 
     /// Merges the lists of bad records and, unless there are too many, declares the dataset finished.
@@ -160,158 +236,198 @@ impl Tokenization<'_> {
         &self,
         output: &OutputDir,
         options: &RunOptions,
-        units: &[UnitSummary],
-        summary: &mut Summary,
+        records: &[UnitRecord],
+        summary: &Summary,
     ) -> Result<()> {
-        let mut bad = Vec::new();
-        for index in 0..units.len() {
-            bad.extend(skipped::read(&output.skipped(index))?);
-        }
-        skipped::write(&output.all_skipped(), &bad)?;
-        summary.skipped = skipped::count(&bad);
-        let (bad, total) = (bad.len() as u64, summary.documents + bad.len() as u64);
+        let list_file = output.merge_skipped(records)?;
+        let bad: u64 = summary.skipped.values().sum();
+        let total = summary.utterances + bad;
         if bad as f64 > options.max_bad * total as f64 {
             return Err(Error::TooManyBad {
                 bad,
                 total,
                 max_bad: options.max_bad,
                 reasons: summary.skipped.clone(),
-                list_file: output.all_skipped(),
+                list_file,
             });
         }
-        output.copy_tokenizer(&self.tokenizer_dir)?;
-        let entry = |(index, unit): (usize, &UnitSummary)| ShardEntry {
-            file: Dataset::shard_file_name(index),
-            summary: unit.shard.clone(),
-        };
-        let entries = units.iter().enumerate().map(entry).collect();
-        Ok(Manifest::new(entries, summary.skipped.clone()).write(&options.out)?)
+        output.complete(&self.tokenizer_dir, records)
     }
 }
 
-/// What goes into the pipeline.
-enum Step {
-    Begin(usize),
-    Document(RawDocument),
-    End,
-}
-
-/// What comes out of it, in the same order; a document with the size of its input.
+/// What comes out of the pipeline, in the order of the steps that went in.
 enum Done {
     Begin(usize),
-    Document(u64, std::result::Result<Box<Encoded>, BadRecord>),
+    Utterance(Outcome),
     End,
+    Failed(Box<Error>),
 }
 
-/// Takes steps until there is enough audio to encode together.
+/// Takes steps until there is enough to encode together.
 fn encode_steps(
     encoder: &Encoder<'_>,
     first: Step,
     more: &mut dyn FnMut() -> Option<Step>,
 ) -> Vec<Done> {
     let mut group = Group::new(encoder);
-    // `None` for a document
+    // `None` for an utterance
     let mut taken = Vec::new();
     let mut next = Some(first);
     while let Some(step) = next {
         taken.push(match step {
             Step::Begin(unit) => Some(Done::Begin(unit)),
             Step::End => Some(Done::End),
-            Step::Document(raw) => {
-                group.add(raw);
+            Step::Bad(record) => Some(Done::Utterance(Outcome::Bad(record))),
+            Step::Failed(error) => Some(Done::Failed(error)),
+            Step::Utterance(raw) => {
+                group.add(*raw);
                 None
             }
         });
         next = if group.is_full() { None } else { more() };
     }
-    let mut documents = group.finish().into_iter();
-    let mut document = || {
-        let (bytes, encoded) = documents.next().expect("a result for each document");
-        Done::Document(bytes, encoded.map(Box::new))
-    };
+    let mut outcomes = group.finish().into_iter();
+    let mut outcome = || Done::Utterance(outcomes.next().expect("an outcome for each utterance"));
     taken
         .into_iter()
-        .map(|done| done.unwrap_or_else(&mut document))
+        .map(|done| done.unwrap_or_else(&mut outcome))
         .collect()
 }
 
-/// Receives documents in order and writes one shard after another.
+/// Receives utterances in order and writes one shard after another.
 struct Sink<'a> {
+    job: &'a Tokenization<'a>,
     output: &'a OutputDir,
     meta: ShardMeta,
     progress: Progress,
+    pulse: Pulse,
     audio_secs: f64,
-    open: Option<OpenUnit>,
-    finished: &'a mut [Option<UnitSummary>],
+    open: Option<OpenUnit<'a>>,
 }
 
 /// The unit being written.
-struct OpenUnit {
+struct OpenUnit<'a> {
     index: usize,
+    assembler: Assembler<'a>,
     writer: ShardWriter,
     bad: Vec<BadRecord>,
-    audio_only: u64,
+    /// Hashes of the texts so far, if they must be unique.
+    texts: HashSet<u64>,
+    record: UnitRecord,
 }
 
-impl Sink<'_> {
+impl<'a> Sink<'a> {
     fn take(&mut self, done: Done) -> Result<()> {
         match done {
-            Done::Begin(index) => {
-                let writer = ShardWriter::create(&self.output.shard(index), &self.meta)?;
-                self.open = Some(OpenUnit {
-                    index,
-                    writer,
-                    bad: Vec::new(),
-                    audio_only: 0,
-                });
-                Ok(())
-            }
-            Done::Document(bytes, encoded) => self.document(bytes, encoded),
-            Done::End => self.end(),
+            Done::Begin(index) => self.begin(index)?,
+            Done::Utterance(outcome) => self.utterance(outcome)?,
+            Done::End => self.end()?,
+            Done::Failed(error) => return Err(*error),
         }
+        let unit = self.open.as_ref().map(|unit| unit.index);
+        self.progress.show(self.audio_secs);
+        self.pulse
+            .beat(unit, self.progress.bytes(), self.audio_secs)
     }
 
-    fn document(
-        &mut self,
-        bytes: u64,
-        encoded: std::result::Result<Box<Encoded>, BadRecord>,
-    ) -> Result<()> {
-        let unit = self
-            .open
-            .as_mut()
-            .expect("a unit begins before its documents");
-        let audio_secs = match encoded {
-            Ok(encoded) => {
-                unit.writer.write(&encoded.document)?;
-                unit.audio_only += u64::from(
-                    encoded
-                        .document
-                        .segments
-                        .iter()
-                        .all(|s| s.text_ids.is_empty()),
-                );
-                encoded.audio_secs
-            }
-            Err(record) => {
-                unit.bad.push(record);
-                0.0
-            }
-        };
-        self.audio_secs += audio_secs;
-        self.progress.add(bytes, audio_secs);
-        Ok(())
-    }
-
-    /// The list of bad records goes first: a unit counts as finished once its shard is there.
-    fn end(&mut self) -> Result<()> {
-        let unit = self.open.take().expect("a unit begins before it ends");
-        skipped::write(&self.output.skipped(unit.index), &unit.bad)?;
-        self.finished[unit.index] = Some(UnitSummary {
-            shard: unit.writer.finish()?,
-            audio_only: unit.audio_only,
+    fn begin(&mut self, index: usize) -> Result<()> {
+        let source = self.job.source;
+        self.open = Some(OpenUnit {
+            index,
+            assembler: Assembler::new(source.name(), source.grouping()),
+            writer: ShardWriter::create(&self.output.shard(index), &self.meta)?,
+            bad: Vec::new(),
+            texts: HashSet::new(),
+            record: UnitRecord {
+                input: source.units()[index].label.clone(),
+                arguments_sha256: self.meta.arguments_sha256.clone(),
+                ..UnitRecord::default()
+            },
         });
         Ok(())
     }
+
+    fn unit(&mut self) -> &mut OpenUnit<'a> {
+        self.open
+            .as_mut()
+            .expect("a unit begins before its utterances")
+    }
+
+    fn utterance(&mut self, outcome: Outcome) -> Result<()> {
+        let is_unique = self.job.filters.unique_text;
+        match outcome {
+            Outcome::Encoded(encoded) => {
+                self.audio_secs += encoded.audio_secs;
+                let unit = self.unit();
+                if is_unique && !unit.texts.insert(text_hash(&encoded)) {
+                    unit.filtered("unique-text");
+                    return Ok(());
+                }
+                unit.record.audio_secs += encoded.audio_secs;
+                match unit.assembler.push(*encoded) {
+                    Some(document) => unit.write(&document),
+                    None => Ok(()),
+                }
+            }
+            Outcome::Bad(record) => {
+                self.unit().bad.push(*record);
+                Ok(())
+            }
+            Outcome::Filtered(name) => {
+                self.unit().filtered(name);
+                Ok(())
+            }
+        }
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let mut unit = self.open.take().expect("a unit begins before it ends");
+        let source = self.job.source;
+        let rest = Assembler::new(source.name(), source.grouping());
+        for assembled in std::mem::replace(&mut unit.assembler, rest).finish() {
+            match assembled {
+                Ok(document) => unit.write(&document)?,
+                Err(bad) => unit.bad.push(*bad),
+            }
+        }
+        let mut record = unit.record;
+        record.shard = unit.writer.finish()?;
+        record.skipped = skipped::count(&unit.bad);
+        self.output.finish(unit.index, &record, &unit.bad)
+    }
+}
+
+impl OpenUnit<'_> {
+    fn filtered(&mut self, name: &str) {
+        *self.record.filtered.entry(name.to_owned()).or_insert(0) += 1;
+    }
+
+    /// Writes a document, unless its shard has one of that name.
+    fn write(&mut self, document: &Document) -> Result<()> {
+        match self.writer.write(document) {
+            Ok(()) => {
+                let is_audio_only = document.segments.iter().all(|s| s.text_ids.is_empty());
+                self.record.audio_only += u64::from(is_audio_only);
+                Ok(())
+            }
+            Err(error @ shards::Error::DuplicateId { .. }) => {
+                self.bad.push(BadRecord {
+                    id: document.id.clone(),
+                    path: document.origin.clone(),
+                    reason: "repeated".to_owned(),
+                    message: error.to_string(),
+                });
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn text_hash(encoded: &Encoded) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    encoded.segment.text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The codec's identity as shards record it.

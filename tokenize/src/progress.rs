@@ -1,9 +1,12 @@
 //! What a long job says while it runs: a bar on a terminal, a line every ten seconds otherwise; always on stderr.
 
 use std::io::IsTerminal;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::source::Counter;
 
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
@@ -11,7 +14,8 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 pub struct Progress {
     bar: ProgressBar,
     total: u64,
-    done: u64,
+    /// Bytes of input read.
+    read: Counter,
     audio_secs: f64,
     started: Instant,
     /// When the last line was printed; `None` where the bar is shown instead.
@@ -19,8 +23,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts at zero of `total` bytes.
-    pub fn new(total: u64) -> Self {
+    /// Starts at zero of `total` bytes, those read being counted in `read`.
+    pub fn new(total: u64, read: Counter) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let target = match terminal {
             true => ProgressDrawTarget::stderr(),
@@ -33,28 +37,33 @@ impl Progress {
         Progress {
             bar,
             total,
-            done: 0,
+            read,
             audio_secs: 0.0,
             started,
             last_line: (!terminal).then_some(started),
         }
     }
 
-    /// Counts `bytes` of input, which held `audio_secs` of audio.
-    pub fn add(&mut self, bytes: u64, audio_secs: f64) {
-        self.done += bytes;
-        self.audio_secs += audio_secs;
-        self.bar.set_position(self.done);
+    /// Shows how far it is, after `audio_secs` of audio.
+    pub fn show(&mut self, audio_secs: f64) {
+        self.audio_secs = audio_secs;
+        // less than is read, where several units share an input
+        self.bar.set_position(self.bytes().min(self.total));
         self.bar.set_message(self.message());
         if self
             .last_line
             .is_some_and(|last| last.elapsed() >= LINE_EVERY)
         {
             self.last_line = Some(Instant::now());
-            let percent = 100.0 * self.done as f64 / self.total.max(1) as f64;
-            let left = self.elapsed_secs() * (100.0 / percent.max(1e-9) - 1.0);
+            let percent = 100.0 * self.bytes() as f64 / self.total.max(1) as f64;
+            let left = self.elapsed_secs() * (100.0 / percent.max(1e-9) - 1.0).max(0.0);
             eprintln!("{percent:5.1} %  {}  {left:.0} s left", self.message());
         }
+    }
+
+    /// Bytes of input read.
+    pub fn bytes(&self) -> u64 {
+        self.read.load(Relaxed)
     }
 
     /// Removes the bar and returns the seconds since the start.
@@ -69,10 +78,15 @@ impl Progress {
     }
 
     fn message(&self) -> String {
-        let rate = self.audio_secs / self.elapsed_secs().max(1e-9);
+        let elapsed = self.elapsed_secs().max(1e-9);
+        let read = format!("{:.1} MB/s", self.bytes() as f64 / elapsed / 1e6);
+        if self.audio_secs == 0.0 {
+            return read;
+        }
         format!(
-            "{:.2} h of audio, {rate:.0} x real time",
-            self.audio_secs / 3600.0
+            "{:.2} h of audio, {:.0} x real time, {read}",
+            self.audio_secs / 3600.0,
+            self.audio_secs / elapsed
         )
     }
 }

@@ -6,7 +6,8 @@ use std::fmt;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use crate::output::UnitSummary;
+use crate::output::{self, UnitRecord};
+use shards::CodecInfo;
 
 /// Totals of a job; printed as a table, or as JSON with `--json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -15,6 +16,8 @@ pub struct Summary {
     pub documents: u64,
     /// Those of them without any text.
     pub audio_only_documents: u64,
+    /// Utterances in them.
+    pub utterances: u64,
     /// Audio, by the codec's frames.
     pub audio_hours: f64,
     /// Text tokens.
@@ -23,14 +26,20 @@ pub struct Summary {
     pub audio_tokens: u64,
     /// Shards.
     pub shards: usize,
-    /// Shards that were there before this run.
+    /// Shards of this worker that were there before this run.
     pub shards_kept: usize,
+    /// Shards that other workers have not finished.
+    pub shards_missing: usize,
     /// Size of all shards.
     pub bytes: u64,
     /// Size of all shards over audio tokens; absent without audio.
     pub bytes_per_audio_token: Option<f64>,
-    /// Documents left out, by reason.
+    /// Bad records, by reason.
     pub skipped: BTreeMap<String, u64>,
+    /// Utterances that filters left out, by filter.
+    pub filtered: BTreeMap<String, u64>,
+    /// Bytes of input this run read.
+    pub input_bytes: u64,
     /// Time this run took.
     pub elapsed_secs: f64,
     /// Audio this run decoded over the time it took; absent if it had nothing to do.
@@ -38,21 +47,24 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Totals over units made with a codec of that geometry.
-    pub fn new(units: &[UnitSummary], codebooks: usize, frame_rate_hz: f64) -> Self {
-        let sum = |get: fn(&UnitSummary) -> u64| units.iter().map(get).sum::<u64>();
-        let frames = sum(|unit| unit.shard.frames);
-        let audio_tokens = frames * codebooks as u64;
-        let bytes = sum(|unit| unit.shard.bytes);
+    /// Totals over units made with a codec, or without audio.
+    pub fn new(records: &[UnitRecord], codec: Option<&CodecInfo>) -> Self {
+        let sum = |get: fn(&UnitRecord) -> u64| records.iter().map(get).sum::<u64>();
+        let frames = sum(|record| record.shard.frames);
+        let audio_tokens = codec.map_or(0, |codec| frames * codec.codebooks as u64);
+        let bytes = sum(|record| record.shard.bytes);
         Summary {
-            documents: sum(|unit| unit.shard.documents),
-            audio_only_documents: sum(|unit| unit.audio_only),
-            audio_hours: frames as f64 / frame_rate_hz / 3600.0,
-            text_tokens: sum(|unit| unit.shard.text_tokens),
+            documents: sum(|record| record.shard.documents),
+            audio_only_documents: sum(|record| record.audio_only),
+            utterances: sum(|record| record.shard.segments),
+            audio_hours: codec.map_or(0.0, |codec| frames as f64 / codec.frame_rate_hz / 3600.0),
+            text_tokens: sum(|record| record.shard.text_tokens),
             audio_tokens,
-            shards: units.len(),
+            shards: records.len(),
             bytes,
             bytes_per_audio_token: (audio_tokens > 0).then(|| bytes as f64 / audio_tokens as f64),
+            skipped: output::sum(records.iter().map(|record| &record.skipped)),
+            filtered: output::sum(records.iter().map(|record| &record.filtered)),
             ..Summary::default()
         }
     }
@@ -64,39 +76,48 @@ impl fmt::Display for Summary {
             value.map_or("-".into(), |v| format!("{v:.digits$}"))
         };
         let mut rows = vec![
-            ("documents", thousands(self.documents)),
-            ("  audio only", thousands(self.audio_only_documents)),
-            ("audio hours", format!("{:.3}", self.audio_hours)),
-            ("text tokens", thousands(self.text_tokens)),
-            ("audio tokens", thousands(self.audio_tokens)),
+            ("documents".to_owned(), thousands(self.documents)),
             (
-                "shards",
-                format!("{} ({} kept)", self.shards, self.shards_kept),
+                "  audio only".to_owned(),
+                thousands(self.audio_only_documents),
             ),
-            ("bytes", thousands(self.bytes)),
+            ("utterances".to_owned(), thousands(self.utterances)),
+            ("audio hours".to_owned(), format!("{:.3}", self.audio_hours)),
+            ("text tokens".to_owned(), thousands(self.text_tokens)),
+            ("audio tokens".to_owned(), thousands(self.audio_tokens)),
+            ("shards".to_owned(), self.shards_text()),
+            ("bytes".to_owned(), thousands(self.bytes)),
             (
-                "bytes per audio token",
+                "bytes per audio token".to_owned(),
                 or_none(self.bytes_per_audio_token, 3),
             ),
-            ("skipped", thousands(self.skipped.values().sum())),
         ];
-        let reasons: Vec<_> = self
-            .skipped
-            .iter()
-            .map(|(reason, n)| (format!("  {reason}"), thousands(*n)))
-            .collect();
-        rows.extend(
-            reasons
-                .iter()
-                .map(|(reason, n)| (reason.as_str(), n.clone())),
-        );
-        rows.push(("seconds", format!("{:.1}", self.elapsed_secs)));
-        rows.push(("x real time", or_none(self.times_real_time, 0)));
+        for (title, counts) in [("skipped", &self.skipped), ("filtered", &self.filtered)] {
+            if title == "skipped" || !counts.is_empty() {
+                rows.push((title.to_owned(), thousands(counts.values().sum())));
+            }
+            rows.extend(
+                counts
+                    .iter()
+                    .map(|(key, n)| (format!("  {key}"), thousands(*n))),
+            );
+        }
+        rows.push(("seconds".to_owned(), format!("{:.1}", self.elapsed_secs)));
+        rows.push(("x real time".to_owned(), or_none(self.times_real_time, 0)));
         f.write_str(&table(
             None,
-            rows.into_iter()
-                .map(|(name, value)| vec![name.to_owned(), value]),
+            rows.into_iter().map(|(name, value)| vec![name, value]),
         ))
+    }
+}
+
+impl Summary {
+    fn shards_text(&self) -> String {
+        let missing = match self.shards_missing {
+            0 => String::new(),
+            n => format!(", {n} of other workers to come"),
+        };
+        format!("{} ({} kept{missing})", self.shards, self.shards_kept)
     }
 }
 
@@ -143,22 +164,36 @@ mod tests {
 
     #[test]
     fn totals_add_up() {
-        let mut unit = UnitSummary {
+        let mut record = UnitRecord {
             audio_only: 1,
-            ..UnitSummary::default()
+            ..UnitRecord::default()
         };
-        unit.shard.documents = 3;
-        unit.shard.frames = 450;
-        unit.shard.bytes = 5_400;
-        let mut summary = Summary::new(&[unit.clone(), unit], 8, 12.5);
+        record.shard.documents = 3;
+        record.shard.segments = 5;
+        record.shard.frames = 450;
+        record.shard.bytes = 5_400;
+        record.filtered.insert("silence".into(), 2);
+        let codec = CodecInfo {
+            name: "test".into(),
+            sha256: String::new(),
+            sample_rate_hz: 24_000,
+            frame_rate_hz: 12.5,
+            codebooks: 8,
+            codebook_size: 2048,
+        };
+        let text = Summary::new(std::slice::from_ref(&record), None);
+        assert_eq!((text.audio_tokens, text.bytes_per_audio_token), (0, None));
+        let mut summary = Summary::new(&[record.clone(), record], Some(&codec));
         assert_eq!(
             (
                 summary.documents,
                 summary.audio_only_documents,
+                summary.utterances,
                 summary.audio_tokens
             ),
-            (6, 2, 7_200)
+            (6, 2, 10, 7_200)
         );
+        assert_eq!(summary.filtered["silence"], 4);
         assert!((summary.audio_hours - 0.02).abs() < 1e-12);
         assert_eq!(summary.bytes_per_audio_token, Some(1.5));
         summary.skipped.insert("nan".into(), 1_000);

@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Writes `bytes` to `path`: beside it, synced to disk, then renamed over it.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -37,10 +38,14 @@ pub fn sha256_file(path: &Path) -> io::Result<String> {
     }
 }
 
-/// The name a file has while it is written: `.NAME.partial` in the same folder.
+/// The name a file has while it is written, in the same folder: `.NAME.….partial`. No two processes choose the same, on
+/// one machine or on several that share the folder.
 pub(crate) fn partial_path(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.partial"))
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let nanos = since.map_or(0, |time| time.as_nanos());
+    let unique = format!("{:x}-{nanos:x}", std::process::id());
+    path.with_file_name(format!(".{name}.{unique}.partial"))
 }
 
 /// Renames a complete, synced file to its final name and syncs the folder, so that the name survives a power cut.

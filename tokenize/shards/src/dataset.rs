@@ -3,6 +3,7 @@
 //! ```text
 //! job.json            what the job is; written first
 //! part-00000.parquet  one shard for each planned unit of input
+//! units/…json         what each finished unit holds
 //! skipped/…jsonl      bad records of each unit
 //! skipped.jsonl       all of them
 //! tokenizer/          tokenizer.json, audio_vocab.json, tokenizer_config.json
@@ -57,20 +58,21 @@ impl Job {
         }
     }
 
-    /// Reads `DIR/job.json`; `None` if there is no such file.
-    pub fn read(dir: &Path) -> Result<Option<Self>> {
-        let job: Option<Self> = read_json(&dir.join("job.json"))?;
-        match job {
-            Some(job) if job.format != FORMAT => {
-                Err(wrong_format(&dir.join("job.json"), job.format))
-            }
-            job => Ok(job),
+    /// The name of its file in a dataset's folder.
+    pub const FILE: &str = "job.json";
+
+    /// From the content of the file that errors call `path`.
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
+        let job: Self = parse_json(bytes, path)?;
+        match job.format {
+            FORMAT => Ok(job),
+            other => Err(wrong_format(path, other)),
         }
     }
 
-    /// Writes `DIR/job.json`.
-    pub fn write(&self, dir: &Path) -> Result<()> {
-        write_json(&dir.join("job.json"), self)
+    /// The content of its file.
+    pub fn to_json(&self) -> Vec<u8> {
+        to_json(self)
     }
 
     /// SHA-256 of source, arguments, codec and tokenizer: the `arguments_sha256` of the job's shards.
@@ -99,32 +101,42 @@ pub struct Manifest {
     pub shards: Vec<ShardEntry>,
     /// Bad records left out, by reason.
     pub skipped: BTreeMap<String, u64>,
+    /// Utterances that filters left out, by filter.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub filtered: BTreeMap<String, u64>,
 }
 
 impl Manifest {
     /// A manifest of the current format.
-    pub fn new(shards: Vec<ShardEntry>, skipped: BTreeMap<String, u64>) -> Self {
+    pub fn new(
+        shards: Vec<ShardEntry>,
+        skipped: BTreeMap<String, u64>,
+        filtered: BTreeMap<String, u64>,
+    ) -> Self {
         Self {
             format: FORMAT,
             shards,
             skipped,
+            filtered,
         }
     }
 
+    /// The name of its file in a dataset's folder. It is there only when the dataset is finished.
+    pub const FILE: &str = "manifest.json";
+
     /// Reads `DIR/manifest.json`; `None` if there is no such file.
     pub fn read(dir: &Path) -> Result<Option<Self>> {
-        let manifest: Option<Self> = read_json(&dir.join("manifest.json"))?;
+        let path = dir.join(Self::FILE);
+        let manifest: Option<Self> = read_json(&path)?;
         match manifest {
-            Some(found) if found.format != FORMAT => {
-                Err(wrong_format(&dir.join("manifest.json"), found.format))
-            }
+            Some(found) if found.format != FORMAT => Err(wrong_format(&path, found.format)),
             found => Ok(found),
         }
     }
 
-    /// Writes `DIR/manifest.json`, which declares the dataset finished.
-    pub fn write(&self, dir: &Path) -> Result<()> {
-        write_json(&dir.join("manifest.json"), self)
+    /// The content of its file.
+    pub fn to_json(&self) -> Vec<u8> {
+        to_json(self)
     }
 }
 
@@ -218,20 +230,26 @@ fn wrong_format(path: &Path, found: u32) -> Error {
 }
 
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("read", path)(error)),
-    };
-    let parsed = serde_json::from_slice(&bytes);
-    parsed.map(Some).map_err(|error| Error::Json {
+    match fs::read(path) {
+        Ok(bytes) => parse_json(&bytes, path).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
+
+fn parse_json<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| Error::Json {
         path: path.into(),
         problem: error.to_string(),
     })
 }
 
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    write_atomic(path, &to_json(value)).map_err(Error::io("write", path))
+}
+
+fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(value).expect("plain data has a JSON form");
     bytes.push(b'\n');
-    write_atomic(path, &bytes).map_err(Error::io("write", path))
+    bytes
 }

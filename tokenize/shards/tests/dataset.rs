@@ -26,23 +26,22 @@ fn refusal(dir: &Path) -> String {
 
 #[test]
 fn a_job_survives_its_file_and_is_told_from_others() {
-    let dir = tempfile::tempdir().unwrap();
-    assert_eq!(Job::read(dir.path()).unwrap(), None);
-    job("en").write(dir.path()).unwrap();
-    let read = Job::read(dir.path()).unwrap().unwrap();
+    let path = Path::new("out").join(Job::FILE);
+    let parse = |text: &str| Job::parse(text.as_bytes(), &path);
+    let text = String::from_utf8(job("en").to_json()).unwrap();
+    let read = parse(&text).unwrap();
     assert_eq!(read, job("en"));
     assert_eq!(read.arguments_sha256(), job("en").arguments_sha256());
     assert_ne!(read.arguments_sha256(), job("de").arguments_sha256());
-    let path = dir.path().join("job.json");
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
-    let error = Job::read(dir.path()).unwrap_err().to_string();
+    let other = text.replace("\"format\": 1", "\"format\": 2");
+    let error = parse(&other).unwrap_err().to_string();
     assert!(
         error.contains("job.json") && error.contains("format is 2"),
         "{error}"
     );
-    fs::write(&path, text.replace("units", "bunits")).unwrap();
-    let error = Job::read(dir.path()).unwrap_err().to_string();
+    let error = parse(&text.replace("units", "bunits"))
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("bunits") && error.contains("line"),
         "{error}"
@@ -54,7 +53,7 @@ fn only_finished_datasets_open() {
     let dir = tempfile::tempdir().unwrap();
     assert!(refusal(&dir.path().join("absent")).contains("absent"));
     assert!(refusal(dir.path()).contains("not a dataset"));
-    job("en").write(dir.path()).unwrap();
+    fs::write(dir.path().join(Job::FILE), job("en").to_json()).unwrap();
     assert!(refusal(dir.path()).contains("has not finished"));
 
     let file = Dataset::shard_file_name(0);
@@ -64,8 +63,9 @@ fn only_finished_datasets_open() {
         ..ShardSummary::default()
     };
     let skipped = BTreeMap::from([("silent".to_string(), 2)]);
-    let manifest = Manifest::new(vec![ShardEntry { file, summary }], skipped);
-    manifest.write(dir.path()).unwrap();
+    let shards = vec![ShardEntry { file, summary }];
+    let manifest = Manifest::new(shards, skipped, BTreeMap::new());
+    fs::write(dir.path().join(Manifest::FILE), manifest.to_json()).unwrap();
     assert!(refusal(dir.path()).contains("part-00000.parquet"));
     let path = dir.path().join("part-00000.parquet");
     fs::write(&path, b"12345").unwrap();

@@ -2,14 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
-use serde_json::json;
-use shards::Vocab;
+use stores::Store;
 
 use super::codec::CodecArgs;
-use crate::job::{RunOptions, Tokenization};
-use crate::output;
-use crate::source::{Source, Transcript};
+use super::job::JobArgs;
+use crate::job::Coding;
 use crate::sources::folder::{Folder, FolderOptions};
 use crate::summary::thousands;
 
@@ -35,14 +32,10 @@ Only `path`, relative to the manifest, is needed. Rows of one `document` form on
 pub struct Args {
     /// The folder, searched recursively
     dir: PathBuf,
-    /// Folder for the shards
-    #[arg(long)]
-    out: PathBuf,
+    #[command(flatten)]
+    job: JobArgs,
     #[command(flatten)]
     codec: CodecArgs,
-    /// Folder of tokenizer.json and audio_vocab.json, as made by `tokenize vocab`
-    #[arg(long)]
-    tokenizer: PathBuf,
     /// Rows of path, text, lang, speaker, document (.jsonl or .csv); only the files in it are taken
     #[arg(long)]
     manifest: Option<PathBuf>,
@@ -55,37 +48,17 @@ pub struct Args {
     /// Refuse to start if a recording has no transcript
     #[arg(long)]
     require_text: bool,
-    /// Largest fraction of bad documents with which the job still succeeds
-    #[arg(long, default_value_t = 0.01, value_parser = parse_fraction)]
-    max_bad: f64,
-    /// Worker threads [default: all cores]
-    #[arg(long, value_parser = super::parse_threads)]
-    threads: Option<usize>,
     /// Input of one shard, in MiB
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     shard_mib: u64,
-    /// Print the plan and do nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Print the plan or the summary as JSON on stdout
-    #[arg(long)]
-    json: bool,
-}
-
-fn parse_fraction(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|error| format!("{error}"))?;
-    match (0.0..=1.0).contains(&value) {
-        true => Ok(value),
-        false => Err("a fraction lies between 0 and 1".to_owned()),
-    }
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let vocab = Vocab::load(&args.tokenizer).context("cannot load the tokenizer")?;
+    let vocab = args.job.vocab()?;
     let codec = args.codec.open()?;
     let folder = Folder::open(&FolderOptions {
         dir: args.dir.clone(),
-        out: Some(args.out.clone()),
+        out: Some(PathBuf::from(&args.job.out)),
         manifest: args.manifest.clone(),
         lang: args.lang.clone(),
         source: args.source.clone(),
@@ -98,69 +71,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             thousands(folder.unlisted() as u64)
         );
     }
-    let tokenization = Tokenization {
-        source: &folder,
-        codec: &*codec,
-        vocab: &vocab,
-        tokenizer_dir: args.tokenizer.clone(),
-        precision: args.codec.precision.into(),
-    };
-    if args.dry_run {
-        tokenization.check()?;
-        output::check(&args.out, &tokenization.job())?;
-        return print_plan(&folder, args);
-    }
-    let summary = tokenization.run(&RunOptions {
-        out: args.out.clone(),
-        threads: super::threads(args.threads),
-        max_bad: args.max_bad,
-    })?;
-    match args.json {
-        true => super::print_json(&summary),
+    let coding = Coding::Codec(&*codec, args.codec.precision.into());
+    let out = Store::open(&args.job.out)?;
+    let outcome = args.job.run(&folder, &coding, &vocab, out)?;
+    match args.job.json {
+        true => super::print_json(&outcome.json(&folder)),
         false => {
-            println!("{summary}");
+            println!("{}", outcome.text());
             Ok(())
         }
     }
-}
-
-fn print_plan(folder: &Folder, args: &Args) -> anyhow::Result<()> {
-    let segments = || {
-        folder
-            .all_documents()
-            .iter()
-            .flat_map(|document| &document.segments)
-    };
-    let untranscribed = segments()
-        .filter(|segment| segment.transcript == Transcript::None)
-        .count();
-    let documents = folder.all_documents().len();
-    let bytes: u64 = folder.units().iter().map(|unit| unit.bytes).sum();
-    if args.json {
-        let units: Vec<_> = folder.units().iter().map(|unit| &unit.label).collect();
-        return super::print_json(&json!({
-            "source": folder.name(),
-            "documents": documents,
-            "recordings": segments().count(),
-            "recordings_without_transcript": untranscribed,
-            "input_bytes": bytes,
-            "out": args.out,
-            "units": units,
-        }));
-    }
-    println!(
-        "{}: {documents} documents of {} recordings, {untranscribed} without a transcript, {} bytes",
-        folder.name(),
-        segments().count(),
-        thousands(bytes)
-    );
-    println!("{} shards in {}:", folder.units().len(), args.out.display());
-    for (index, unit) in folder.units().iter().enumerate() {
-        println!(
-            "  {}  {}",
-            shards::Dataset::shard_file_name(index),
-            unit.label
-        );
-    }
-    Ok(())
 }

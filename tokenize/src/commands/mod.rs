@@ -5,6 +5,8 @@ mod codec_check;
 mod codec_train;
 mod decode;
 mod folder;
+mod job;
+mod nemotron;
 mod stats;
 mod vocab;
 
@@ -30,6 +32,7 @@ Examples:
 #[derive(Subcommand)]
 enum Command {
     Folder(folder::Args),
+    Nemotron(nemotron::Args),
     Stats(stats::Args),
     Decode(decode::Args),
     Vocab(vocab::Args),
@@ -41,6 +44,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Folder(args) => folder::run(&args),
+        Command::Nemotron(args) => nemotron::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Decode(args) => decode::run(&args),
         Command::Vocab(args) => vocab::run(&args),

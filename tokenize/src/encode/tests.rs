@@ -69,50 +69,44 @@ impl Bench {
         }
     }
 
-    /// Recordings of these samples as the segments of a document.
-    fn document(&self, id: &str, recordings: &[Vec<f32>]) -> RawDocument {
-        let segment = |(n, samples): (usize, &Vec<f32>)| {
-            let origin = format!("{id}-{n}.wav");
-            let audio = self.dir.path().join(&origin);
-            let content = audio::Audio {
-                samples: samples.clone(),
-                channels: 1,
-                sample_rate_hz: 24_000,
-            };
-            audio::write_wav(&audio, &content).unwrap();
-            RawSegment {
-                audio,
-                origin,
-                bytes: 1,
-                transcript: Transcript::None,
-                speaker: None,
-            }
+    /// A recording of these samples.
+    fn recording(&self, id: &str, samples: &[f32]) -> RawUtterance {
+        let origin = format!("{id}.wav");
+        let path = self.dir.path().join(&origin);
+        let content = audio::Audio {
+            samples: samples.to_vec(),
+            channels: 1,
+            sample_rate_hz: 24_000,
         };
-        RawDocument {
+        audio::write_wav(&path, &content).unwrap();
+        RawUtterance {
             id: id.to_owned(),
+            document: id.to_owned(),
             lang: "en".to_owned(),
-            segments: recordings.iter().enumerate().map(segment).collect(),
+            audio: RawAudio::Recording(audio::Input::File(path)),
+            origin,
+            ..RawUtterance::default()
         }
     }
 
-    /// What becomes of documents added to one group as long as it is not full, and how many those are.
-    fn encode(&self, documents: &[RawDocument]) -> Vec<Result<Encoded, BadRecord>> {
+    /// What becomes of utterances added to one group as long as it is not full.
+    fn encode(&self, utterances: &[RawUtterance]) -> Vec<Outcome> {
+        self.filter(utterances, &Filters::default())
+    }
+
+    fn filter(&self, utterances: &[RawUtterance], filters: &Filters) -> Vec<Outcome> {
         let encoder = Encoder {
-            codec: &self.codec,
+            codec: Some(&self.codec),
             vocab: &self.vocab,
-            source: "test",
+            filters,
         };
         let mut group = Group::new(&encoder);
-        for document in documents {
+        for utterance in utterances {
             if !group.is_full() {
-                group.add(document.clone());
+                group.add(utterance.clone());
             }
         }
-        group
-            .finish()
-            .into_iter()
-            .map(|(_, result)| result)
-            .collect()
+        group.finish()
     }
 
     fn batches(&self) -> Vec<Vec<usize>> {
@@ -130,88 +124,128 @@ fn tone(first: f32, samples: usize) -> Vec<f32> {
 
 const SECOND: usize = 24_000;
 
-#[test]
-fn documents_are_encoded_together_as_they_are_alone() {
-    let bench = Bench::new();
-    let recordings = |secs: &[usize]| -> Vec<Vec<f32>> {
-        secs.iter().map(|secs| tone(0.1, secs * SECOND)).collect()
-    };
-    let documents = [
-        bench.document("a", &recordings(&[4])),
-        bench.document("b", &recordings(&[9, 12, 11, 1])),
-        bench.document("c", &recordings(&[20])),
-    ];
-    let together = bench.encode(&documents);
-    assert_eq!(together.len(), 2, "the second document fills the group");
-    assert_eq!(
-        bench.batches(),
-        [
-            vec![4 * SECOND, 9 * SECOND, 12 * SECOND, 11 * SECOND],
-            vec![SECOND]
-        ]
-    );
-    for (document, together) in documents.iter().zip(&together) {
-        let together = together.as_ref().unwrap();
-        let alone = bench
-            .encode(std::slice::from_ref(document))
-            .remove(0)
-            .unwrap();
-        assert_eq!(together.document, alone.document);
-        assert_eq!(together.audio_secs, alone.audio_secs);
-        for (raw, segment) in document.segments.iter().zip(&alone.document.segments) {
-            let samples = audio::load(&raw.audio, 24_000, 1).unwrap().audio.samples;
-            assert_eq!(segment.codes, bench.codec.encode(&samples).unwrap().data);
-        }
+fn encoded(outcome: &Outcome) -> &Encoded {
+    match outcome {
+        Outcome::Encoded(encoded) => encoded,
+        other => panic!("{other:?}"),
     }
-    assert_eq!(together[1].as_ref().unwrap().audio_secs, 33.0);
+}
+
+fn bad(outcome: &Outcome) -> &BadRecord {
+    match outcome {
+        Outcome::Bad(record) => record,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn utterances_are_encoded_together_as_they_are_alone() {
+    let bench = Bench::new();
+    let secs = [4, 9, 12, 11, 1];
+    let utterances: Vec<_> = (0..secs.len())
+        .map(|n| bench.recording(&format!("{n}"), &tone(0.1, secs[n] * SECOND)))
+        .collect();
+    let together = bench.encode(&utterances);
+    assert_eq!(together.len(), 4, "the fourth utterance fills the group");
+    assert_eq!(bench.batches(), [[4, 9, 12, 11].map(|secs| secs * SECOND)]);
+    for (utterance, together) in utterances.iter().zip(&together) {
+        let alone = bench.encode(std::slice::from_ref(utterance)).remove(0);
+        assert_eq!(together, &alone);
+        let RawAudio::Recording(audio::Input::File(path)) = &utterance.audio else {
+            panic!("a file")
+        };
+        let samples = audio::load(path, 24_000, 1).unwrap().audio.samples;
+        assert_eq!(
+            encoded(&alone).segment.codes,
+            bench.codec.encode(&samples).unwrap().data
+        );
+    }
+    assert_eq!(encoded(&together[2]).audio_secs, 12.0);
 }
 
 #[test]
 fn many_short_recordings_are_not_encoded_at_once() {
     let bench = Bench::new();
-    let short = vec![tone(0.1, 1_000); 70];
-    let documents = [bench.document("a", &short), bench.document("b", &short)];
-    assert_eq!(bench.encode(&documents).len(), 1);
-    let sizes: Vec<usize> = bench.batches().iter().map(Vec::len).collect();
-    assert_eq!(sizes, [32, 32, 6]);
+    let short = bench.recording("a", &tone(0.1, 1_000));
+    assert_eq!(bench.encode(&vec![short; 70]).len(), 32);
+    assert_eq!(bench.batches(), [[1_000; 32]]);
 }
 
 #[test]
-fn the_first_segment_at_fault_is_the_one_listed() {
+fn bad_utterances_are_told_and_spare_the_others() {
     let bench = Bench::new();
-    let good = tone(0.1, SECOND);
-    let recordings = [
-        good.clone(),
-        tone(REFUSED, SECOND),
-        good.clone(),
-        tone(REFUSED, SECOND),
-    ];
-    let refused = bench.document("refused", &recordings);
-    let mut broken = refused.clone();
-    fs::write(bench.dir.path().join("broken.wav"), b"not audio").unwrap();
-    broken.segments[2].audio = bench.dir.path().join("broken.wav");
-    let fine = bench.document("fine", &[good]);
-    // the codec's refusal of segment 1 is known only after segment 2 turned out to be no audio
-    let outcomes = bench.encode(&[broken, fine, refused]);
-    for at in [0, 2] {
-        let record = outcomes[at].as_ref().unwrap_err();
-        assert_eq!(
-            (record.id.as_str(), record.reason.as_str()),
-            ("refused", "codec")
-        );
-        assert_eq!(record.path, "refused-1.wav");
-        assert!(
-            record.message.contains("refused-1.wav"),
-            "{}",
-            record.message
-        );
-    }
+    let refused = bench.recording("refused", &tone(REFUSED, SECOND));
+    let fine = bench.recording("fine", &tone(0.1, SECOND));
+    let mut broken = bench.recording("broken", &tone(0.1, SECOND));
+    broken.audio = RawAudio::Recording(audio::Input::Bytes {
+        name: "a.tar/broken.wav".into(),
+        data: b"not audio".as_slice().into(),
+    });
+    let mut short = fine.clone();
+    short.declared_secs = Some(1.5);
+    let outcomes = bench.encode(&[refused, fine, broken, short]);
+    let refused = bad(&outcomes[0]);
     assert_eq!(
-        outcomes[1].as_ref().unwrap().document.segments[0]
-            .codes
-            .len(),
-        13 * 8
+        (refused.id.as_str(), refused.reason.as_str()),
+        ("refused", "codec")
     );
+    assert_eq!(refused.path, "refused.wav");
+    assert_eq!(encoded(&outcomes[1]).segment.codes.len(), 13 * 8);
+    assert!(bad(&outcomes[2]).message.contains("a.tar/broken.wav"));
+    let short = bad(&outcomes[3]);
+    assert_eq!(short.reason, "duration");
+    assert!(
+        short.message.contains("1.500 s declared"),
+        "{}",
+        short.message
+    );
+}
+
+#[test]
+fn codes_and_texts_pass_without_a_codec() {
+    let bench = Bench::new();
+    let encoder = Encoder {
+        codec: None,
+        vocab: &bench.vocab,
+        filters: &Filters::default(),
+    };
+    let mut group = Group::new(&encoder);
+    group.add(RawUtterance {
+        transcript: Transcript::Text(" hello ".into()),
+        audio: RawAudio::Codes(vec![1, 2, 3, 4, 5, 6, 7, 8]),
+        span_ms: Some((5, 85)),
+        ..RawUtterance::default()
+    });
+    let outcomes = group.finish();
+    let segment = &encoded(&outcomes[0]).segment;
+    assert_eq!((segment.text.as_str(), segment.codes.len()), ("hello", 8));
+    assert_eq!((segment.start_ms, segment.end_ms), (Some(5), Some(85)));
+    assert_eq!(segment.text_ids, bench.vocab.encode_text("hello").unwrap());
+}
+
+#[test]
+fn filters_see_text_length_and_sound() {
+    let bench = Bench::new();
+    let mut utterance = bench.recording("a", &tone(0.1, 2 * SECOND));
+    utterance.transcript = Transcript::Text("ten chars.".into());
+    let outcome = |filters: Filters| bench.filter(&[utterance.clone()], &filters).remove(0);
+    let filters = Filters {
+        max_chars_per_sec: Some(4.9),
+        ..Filters::default()
+    };
+    assert_eq!(outcome(filters), Outcome::Filtered("max-chars-per-sec"));
+    let filters = Filters {
+        max_chars_per_sec: Some(5.0),
+        max_silence: Some(0.0),
+        min_chars: Some(10),
+        ..Filters::default()
+    };
+    assert_eq!(encoded(&outcome(filters)).segment.text, "ten chars.");
+    let filters = Filters {
+        min_chars: Some(11),
+        ..Filters::default()
+    };
+    assert_eq!(outcome(filters), Outcome::Filtered("min-chars"));
 }
 
 #[test]
@@ -228,10 +262,13 @@ fn long_audio_is_encoded_in_pieces_of_whole_frames() {
         codes.frames(),
         samples.len().div_ceil(spec.samples_per_frame())
     );
-    // and so they are in documents
-    let document = bench.document("long", &[tone(0.1, SECOND), samples]);
-    let encoded = bench.encode(&[document]).remove(0).unwrap();
-    assert_eq!(encoded.document.segments[1].codes, codes.data);
+    // and so they are in shards
+    let utterances = [
+        bench.recording("short", &tone(0.1, SECOND)),
+        bench.recording("long", &samples),
+    ];
+    let outcomes = bench.encode(&utterances);
+    assert_eq!(encoded(&outcomes[1]).segment.codes, codes.data);
     assert_eq!(bench.batches(), [vec![SECOND, piece], vec![5_000]]);
 }
 
@@ -242,9 +279,8 @@ fn a_codec_that_cuts_audio_itself_is_given_all_of_it() {
     let samples = tone(0.1, SECOND * 61);
     let whole = bench.codec.encode(&samples).unwrap();
     assert_eq!(encode_pieces(&bench.codec, &samples).unwrap(), whole);
-    let document = bench.document("long", &[samples]);
-    let encoded = bench.encode(&[document]).remove(0).unwrap();
-    assert_eq!(encoded.document.segments[0].codes, whole.data);
+    let outcomes = bench.encode(&[bench.recording("long", &samples)]);
+    assert_eq!(encoded(&outcomes[0]).segment.codes, whole.data);
     assert_eq!(bench.batches(), [[SECOND * 61]]);
 }
 
@@ -252,24 +288,22 @@ fn transcript(content: &[u8]) -> Result<String, Fault> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.txt");
     fs::write(&path, content).unwrap();
-    read_transcript(&RawSegment {
-        audio: dir.path().join("a.wav"),
+    read_transcript(&RawUtterance {
         origin: "a.wav".into(),
-        bytes: 0,
         transcript: Transcript::File(path),
-        speaker: None,
+        ..RawUtterance::default()
     })
 }
 
 #[test]
 fn transcripts_are_trimmed_and_checked() {
     assert!(matches!(transcript("\u{feff} héllo \n\r\n".as_bytes()), Ok(text) if text == "héllo"));
-    let Err(Fault(reason, message)) = transcript(b" \n\t") else {
+    let Err(Fault::Bad(reason, message)) = transcript(b" \n\t") else {
         panic!("an empty transcript")
     };
     assert_eq!(reason, "empty-transcript");
     assert!(message.contains("a.txt"), "{message}");
-    let Err(Fault(reason, message)) = transcript(b"abc\xff") else {
+    let Err(Fault::Bad(reason, message)) = transcript(b"abc\xff") else {
         panic!("not UTF-8")
     };
     assert_eq!(reason, "not-utf8");

@@ -67,17 +67,25 @@ impl Bench {
         let folder = self.folder(shard_bytes);
         let tokenization = Tokenization {
             source: &folder,
-            codec: &self.codec,
+            coding: Coding::Codec(&self.codec, self.precision),
             vocab: &self.vocab,
             tokenizer_dir: self.path("tokenizer"),
-            precision: self.precision,
+            filters: Filters::default(),
         };
-        let out = self.path(out);
         tokenization.run(&RunOptions {
-            out,
-            threads,
             max_bad,
+            ..self.options(out, threads)
         })
+    }
+
+    fn options(&self, out: &str, threads: usize) -> RunOptions {
+        RunOptions {
+            out: Store::open(self.path(out).to_str().unwrap()).unwrap(),
+            threads,
+            worker: Worker::ALONE,
+            overwrite: false,
+            max_bad: 0.0,
+        }
     }
 
     fn documents(&self, out: &str) -> Vec<Document> {
@@ -137,7 +145,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
                     .into_iter()
                     .map(|(below, bytes)| (format!("{name}/{below}"), bytes)),
             );
-        } else if name != ".lock" {
+        } else if !name.starts_with(".lock") {
             found.insert(name, fs::read(&path).unwrap());
         }
     }
@@ -207,7 +215,8 @@ fn an_interrupted_job_continues_and_keeps_finished_shards() {
     // as a run killed in the middle of its second shard leaves it
     fs::remove_file(out.join("manifest.json")).unwrap();
     fs::remove_file(out.join("part-00001.parquet")).unwrap();
-    fs::write(out.join(".part-00001.parquet.partial"), b"half").unwrap();
+    fs::write(out.join(".part-00001.parquet.7-7.partial"), b"half").unwrap();
+    fs::create_dir_all(out.join("skipped")).unwrap();
     fs::write(out.join("skipped/part-00001.jsonl"), b"stale").unwrap();
     let kept = out.join("part-00000.parquet");
     let before = fs::metadata(&kept).unwrap().modified().unwrap();
@@ -263,12 +272,16 @@ fn bad_records_are_listed_and_too_many_fail_at_the_end() {
     let error = bench.run(60_000, "out", 2, 0.3).unwrap_err();
     let text = error.to_string();
     assert!(
-        text.contains("3 of 9 documents are bad")
+        text.contains("3 of 9 utterances are bad")
             && text.contains("1 empty-transcript, 1 not-audio, 1 not-utf8"),
         "{text}"
     );
     assert!(!bench.path("out/manifest.json").exists());
-    let listed = skipped::read(&bench.path("out/skipped.jsonl")).unwrap();
+    let listed: Vec<BadRecord> = fs::read_to_string(bench.path("out/skipped.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let paths: Vec<_> = listed
         .iter()
         .map(|r| (r.path.as_str(), r.reason.as_str()))
@@ -337,17 +350,12 @@ fn rows_of_a_manifest_become_segments() {
     .unwrap();
     let tokenization = Tokenization {
         source: &folder,
-        codec: &bench.codec,
+        coding: Coding::Codec(&bench.codec, bench.precision),
         vocab: &bench.vocab,
         tokenizer_dir: bench.path("tokenizer"),
-        precision: bench.precision,
+        filters: Filters::default(),
     };
-    let options = RunOptions {
-        out: bench.path("out"),
-        threads: 2,
-        max_bad: 0.0,
-    };
-    tokenization.run(&options).unwrap();
+    tokenization.run(&bench.options("out", 2)).unwrap();
     let documents = bench.documents("out");
     assert_eq!((documents.len(), documents[0].lang.as_str()), (1, "en"));
     let segments: Vec<_> = documents[0]
@@ -359,4 +367,61 @@ fn rows_of_a_manifest_become_segments() {
         segments,
         [("one", Some(0)), ("tone 0", Some(1)), ("", Some(0))]
     );
+}
+
+#[test]
+fn workers_together_make_what_one_makes() {
+    let bench = Bench::new(11);
+    fs::write(bench.path("corpus/05.wav"), b"not audio").unwrap();
+    bench.run(60_000, "alone", 2, 0.5).unwrap();
+    let folder = bench.folder(60_000);
+    let tokenization = Tokenization {
+        source: &folder,
+        coding: Coding::Codec(&bench.codec, bench.precision),
+        vocab: &bench.vocab,
+        tokenizer_dir: bench.path("tokenizer"),
+        filters: Filters::default(),
+    };
+    let missing: Vec<usize> = [2, 0, 1]
+        .into_iter()
+        .map(|index| {
+            let options = RunOptions {
+                worker: Worker { index, count: 3 },
+                max_bad: 0.5,
+                ..bench.options("shared", 1)
+            };
+            tokenization.run(&options).unwrap().shards_missing
+        })
+        .collect();
+    assert!(
+        missing[0] > missing[1] && missing[1] > 0 && missing[2] == 0,
+        "{missing:?}"
+    );
+    assert_eq!(files(&bench.path("alone")), files(&bench.path("shared")));
+}
+
+#[test]
+fn filters_are_part_of_the_job_and_counted() {
+    let bench = Bench::new(4);
+    let folder = bench.folder(1 << 20);
+    let tokenization = Tokenization {
+        source: &folder,
+        coding: Coding::Codec(&bench.codec, bench.precision),
+        vocab: &bench.vocab,
+        tokenizer_dir: bench.path("tokenizer"),
+        filters: Filters {
+            min_secs: Some(0.5),
+            ..Filters::default()
+        },
+    };
+    // 0.3 and 0.43 s are too short
+    let summary = tokenization.run(&bench.options("out", 2)).unwrap();
+    assert_eq!((summary.utterances, summary.filtered["min-secs"]), (2, 2));
+    let manifest = Dataset::open(&bench.path("out"))
+        .unwrap()
+        .manifest()
+        .clone();
+    assert_eq!(manifest.filtered, summary.filtered);
+    let text = bench.run(1 << 20, "out", 1, 0.0).unwrap_err().to_string();
+    assert!(text.contains("min_secs: \"0.5\" there, none now"), "{text}");
 }

@@ -11,9 +11,10 @@ pub mod scan;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::error::{Error, Result};
-use crate::source::{RawDocument, RawSegment, Source, Transcript, Unit, plan_units};
+use crate::source::{Emit, Grouping, RawAudio, RawUtterance, Source, Transcript, Unit, plan_units};
 use crate::sources::lang;
 use scan::AudioFile;
 
@@ -36,11 +37,44 @@ pub struct FolderOptions {
     pub shard_bytes: u64,
 }
 
+/// A document of recordings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recordings {
+    /// Unique within the folder.
+    pub id: String,
+    /// Language code.
+    pub lang: String,
+    /// In order.
+    pub segments: Vec<Recording>,
+}
+
+/// A recording with or without a transcript.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    /// Its file.
+    pub audio: PathBuf,
+    /// The same, relative to the folder.
+    pub origin: String,
+    /// Size of the file.
+    pub bytes: u64,
+    /// What is said.
+    pub transcript: Transcript,
+    /// Any name of the speaker.
+    pub speaker: Option<String>,
+}
+
+impl Recordings {
+    /// Size of the files.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+}
+
 /// A planned folder.
 pub struct Folder {
     name: String,
     arguments: BTreeMap<String, String>,
-    documents: Vec<RawDocument>,
+    documents: Vec<Recordings>,
     units: Vec<Unit>,
     /// End of each unit in `documents`.
     ends: Vec<usize>,
@@ -69,10 +103,7 @@ impl Folder {
         if options.require_text {
             require_text(&documents)?;
         }
-        let ends = plan_units(
-            documents.iter().map(RawDocument::bytes),
-            options.shard_bytes,
-        );
+        let ends = plan_units(documents.iter().map(Recordings::bytes), options.shard_bytes);
         let starts = std::iter::once(0).chain(ends.iter().copied());
         let units = starts
             .zip(&ends)
@@ -88,8 +119,14 @@ impl Folder {
         })
     }
 
+    /// The documents of a unit, in order.
+    pub fn unit(&self, unit: usize) -> &[Recordings] {
+        let start = unit.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.documents[start..self.ends[unit]]
+    }
+
     /// All documents, in order.
-    pub fn all_documents(&self) -> &[RawDocument] {
+    pub fn all_documents(&self) -> &[Recordings] {
         &self.documents
     }
 
@@ -116,15 +153,39 @@ impl Source for Folder {
         &self.units
     }
 
-    fn documents(&self, unit: usize) -> Box<dyn Iterator<Item = RawDocument> + Send + '_> {
-        let start = unit.checked_sub(1).map_or(0, |before| self.ends[before]);
-        Box::new(self.documents[start..self.ends[unit]].iter().cloned())
+    fn grouping(&self) -> Grouping {
+        Grouping::Adjacent
+    }
+
+    fn read(&self, unit: usize, emit: &mut dyn Emit) -> Result<()> {
+        let counter = emit.counter();
+        for document in self.unit(unit) {
+            for recording in &document.segments {
+                emit.utterance(utterance(document, recording))?;
+                counter.fetch_add(recording.bytes, Relaxed);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file is read where it is decoded.
+fn utterance(document: &Recordings, recording: &Recording) -> RawUtterance {
+    RawUtterance {
+        id: document.id.clone(),
+        document: document.id.clone(),
+        lang: document.lang.clone(),
+        origin: recording.origin.clone(),
+        transcript: recording.transcript.clone(),
+        audio: RawAudio::Recording(audio::Input::File(recording.audio.clone())),
+        speaker: recording.speaker.clone(),
+        ..RawUtterance::default()
     }
 }
 
 /// The job's identity. Inputs count by name, size and inline text, not by time stamps, so that a copied folder is the same.
 fn arguments(
-    documents: &[RawDocument],
+    documents: &[Recordings],
     options: &FolderOptions,
 ) -> Result<BTreeMap<String, String>> {
     let mut listing = String::new();
@@ -139,7 +200,7 @@ fn arguments(
                     format!("{} bytes", metadata.len())
                 }
             };
-            let speaker = segment.speaker;
+            let speaker = &segment.speaker;
             listing += &format!(
                 "  {:?} {} {speaker:?} {text}\n",
                 segment.origin, segment.bytes
@@ -187,7 +248,7 @@ fn refuse_inside(dir: &Path, out: Option<&Path>) -> Result<()> {
     }
 }
 
-fn one_each(files: &[AudioFile], options: &FolderOptions) -> Result<Vec<RawDocument>> {
+fn one_each(files: &[AudioFile], options: &FolderOptions) -> Result<Vec<Recordings>> {
     let mut by_id: BTreeMap<&str, &AudioFile> = BTreeMap::new();
     for file in files {
         if let Some(first) = by_id.insert(file.id(), file) {
@@ -198,7 +259,7 @@ fn one_each(files: &[AudioFile], options: &FolderOptions) -> Result<Vec<RawDocum
             });
         }
     }
-    let document = |(id, file): (&str, &AudioFile)| RawDocument {
+    let document = |(id, file): (&str, &AudioFile)| Recordings {
         id: id.to_owned(),
         lang: language(options, None, file),
         segments: vec![segment(file, None, None, options)],
@@ -210,9 +271,9 @@ fn one_each(files: &[AudioFile], options: &FolderOptions) -> Result<Vec<RawDocum
 fn segment(
     file: &AudioFile,
     text: Option<&str>,
-    speaker: Option<u16>,
+    speaker: Option<&str>,
     options: &FolderOptions,
-) -> RawSegment {
+) -> Recording {
     let audio = options.dir.join(&file.relative);
     let beside = audio.with_extension("txt");
     let transcript = match text {
@@ -220,12 +281,12 @@ fn segment(
         None if beside.is_file() => Transcript::File(beside),
         None => Transcript::None,
     };
-    RawSegment {
+    Recording {
         audio,
         origin: file.relative.clone(),
         bytes: file.bytes,
         transcript,
-        speaker,
+        speaker: speaker.map(str::to_owned),
     }
 }
 
@@ -245,7 +306,7 @@ fn language(options: &FolderOptions, row: Option<&str>, file: &AudioFile) -> Str
         .to_owned()
 }
 
-fn require_text(documents: &[RawDocument]) -> Result<()> {
+fn require_text(documents: &[Recordings]) -> Result<()> {
     let segments = || documents.iter().flat_map(|document| &document.segments);
     let mut missing = segments().filter(|segment| segment.transcript == Transcript::None);
     match missing.next() {
@@ -258,9 +319,9 @@ fn require_text(documents: &[RawDocument]) -> Result<()> {
     }
 }
 
-fn unit(documents: &[RawDocument]) -> Unit {
+fn unit(documents: &[Recordings]) -> Unit {
     let (first, last) = (&documents[0].id, &documents[documents.len() - 1].id);
-    let bytes = documents.iter().map(RawDocument::bytes).sum();
+    let bytes = documents.iter().map(Recordings::bytes).sum();
     Unit {
         label: format!(
             "{} documents, {bytes} bytes: {first} to {last}",

@@ -5,15 +5,13 @@ use std::path::{Component, Path, PathBuf};
 
 use super::manifest::{self, Row};
 use super::scan::AudioFile;
-use super::{FolderOptions, language, segment};
+use super::{FolderOptions, Recordings, language, segment};
 use crate::error::{Error, Result};
-use crate::source::RawDocument;
 
 /// A document that is being put together from rows.
 struct Gathered {
     line: u64,
-    document: RawDocument,
-    speakers: Vec<String>,
+    document: Recordings,
 }
 
 /// The documents of the manifest at `path`, whose rows must name some of `files`.
@@ -21,7 +19,7 @@ pub fn documents(
     path: &Path,
     files: &[AudioFile],
     options: &FolderOptions,
-) -> Result<Vec<RawDocument>> {
+) -> Result<Vec<Recordings>> {
     let by_path: BTreeMap<&str, &AudioFile> =
         files.iter().map(|f| (f.relative.as_str(), f)).collect();
     let mut taken: BTreeMap<&str, u64> = BTreeMap::new();
@@ -65,12 +63,11 @@ fn add_row(
     let lang = language(options, row.lang.as_deref(), file);
     let entry = gathered.entry(id.to_owned()).or_insert_with(|| Gathered {
         line: row.line,
-        document: RawDocument {
+        document: Recordings {
             id: id.to_owned(),
             lang: lang.clone(),
             segments: Vec::new(),
         },
-        speakers: Vec::new(),
     });
     let first = entry.line;
     if first != row.line && row.document.is_none() {
@@ -84,26 +81,12 @@ fn add_row(
             "document {id:?} has language {lang:?} here and {other:?} in row {first}; give it one"
         ));
     }
-    let speaker = match &row.speaker {
-        None => None,
-        Some(name) => Some(number(&mut entry.speakers, name)?),
-    };
+    let (text, speaker) = (row.text.as_deref(), row.speaker.as_deref());
     entry
         .document
         .segments
-        .push(segment(file, row.text.as_deref(), speaker, options));
+        .push(segment(file, text, speaker, options));
     Ok(())
-}
-
-/// The speaker's number in order of first appearance.
-fn number(speakers: &mut Vec<String>, name: &str) -> std::result::Result<u16, String> {
-    let known = speakers.iter().position(|speaker| speaker == name);
-    let index = known.unwrap_or_else(|| {
-        speakers.push(name.to_owned());
-        speakers.len() - 1
-    });
-    u16::try_from(index)
-        .map_err(|_| "the document has more than 65,536 speakers; split it".to_owned())
 }
 
 /// The manifest's path of a recording, made relative to the scanned folder.

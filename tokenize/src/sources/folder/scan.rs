@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// Extensions of audio files, in any case.
-pub const EXTENSIONS: &[&str] = &["wav", "flac", "mp3", "ogg", "oga", "m4a", "aac", "mp4"];
+pub const EXTENSIONS: &[&str] = &[
+    "wav", "flac", "mp3", "opus", "ogg", "oga", "m4a", "aac", "mp4", "webm", "mka",
+];
 
 /// An audio file below the folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,151 @@
+//! Nemotron-CC: a document a line, in gzip or zstd.
+//!
+//! Files lie in `contrib/Nemotron/Nemotron-CC/data-jsonl/quality=Q/kind=K/…/*.jsonl.gz` (or `.zst`, `.zstd`, or plain).
+//! A line is an object with `text`, and `warc_record_id` or `id`. Text is taken as it is but for white space at its ends.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+
+use serde::Deserialize;
+use stores::{Object, Store};
+
+use super::compressed;
+use crate::error::{Error, Result};
+use crate::skipped::BadRecord;
+use crate::source::{Counted, Emit, Grouping, RawUtterance, Source, Transcript, Unit};
+
+/// Where the corpus is published.
+pub const PUBLISHED: &str = "https://data.commoncrawl.org";
+
+const FOLDER: &str = "contrib/Nemotron/Nemotron-CC/data-jsonl";
+
+/// The splits by the recipe's names, with the folder of each.
+pub const SPLITS: [(&str, &str); 7] = [
+    ("hq_actual", "quality=high/kind=actual"),
+    ("hq_synth", "quality=high/kind=synthetic"),
+    ("medium_high", "quality=medium-high"),
+    ("medium", "quality=medium"),
+    ("medium_low", "quality=medium-low"),
+    ("low_actual", "quality=low/kind=actual"),
+    ("low_synth", "quality=low/kind=synthetic"),
+];
+
+/// A planned split.
+pub struct Nemotron {
+    store: Store,
+    name: String,
+    objects: Vec<Object>,
+    units: Vec<Unit>,
+}
+
+impl Nemotron {
+    /// Lists the files of a split, one of [`SPLITS`].
+    ///
+    /// # Errors
+    /// [`Error::Layout`] if there are none.
+    pub fn open(store: &Store, split: &str) -> Result<Self> {
+        let (name, folder) = SPLITS
+            .into_iter()
+            .find(|(name, _)| *name == split)
+            .ok_or_else(|| layout(store, format!("there is no split {split:?}")))?;
+        let folder = format!("{FOLDER}/{folder}");
+        let mut objects = store.list(&folder)?;
+        objects.retain(|object| compressed::has_extension(&object.path, "jsonl"));
+        if objects.is_empty() {
+            let wanted =
+                format!("no files {folder}/**/*.jsonl.gz; give the folder above `contrib`");
+            return Err(layout(store, wanted));
+        }
+        Ok(Nemotron {
+            store: store.clone(),
+            name: format!("nemotron-{name}"),
+            units: objects.iter().map(Unit::from).collect(),
+            objects,
+        })
+    }
+}
+
+fn layout(store: &Store, problem: String) -> Error {
+    Error::Layout {
+        location: store.location().to_owned(),
+        problem,
+    }
+}
+
+/// A line. Other fields are left alone.
+#[derive(Deserialize)]
+struct Line {
+    text: String,
+    warc_record_id: Option<String>,
+    id: Option<String>,
+}
+
+impl Source for Nemotron {
+    fn kind(&self) -> &'static str {
+        "nemotron"
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn arguments(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    fn units(&self) -> &[Unit] {
+        &self.units
+    }
+
+    fn grouping(&self) -> Grouping {
+        Grouping::Adjacent
+    }
+
+    fn read(&self, unit: usize, emit: &mut dyn Emit) -> Result<()> {
+        let object = &self.objects[unit];
+        let reader = Counted::new(self.store.reader(object)?, emit.counter());
+        let mut lines = BufReader::with_capacity(1 << 18, compressed::open(&object.path, reader)?);
+        let (mut line, mut number) = (Vec::new(), 0u64);
+        loop {
+            line.clear();
+            match lines.read_until(b'\n', &mut line) {
+                Ok(0) => return Ok(()),
+                Ok(_) => number += 1,
+                // what was complete before the damage is kept
+                Err(error) => return emit.bad(compressed::damage(&object.path, error)?),
+            }
+            if line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            match serde_json::from_slice(&line) {
+                Ok(parsed) => emit.utterance(utterance(parsed, &object.path, number))?,
+                Err(error) => emit.bad(bad_line(&object.path, number, &error))?,
+            }
+        }
+    }
+}
+
+fn utterance(line: Line, path: &str, number: u64) -> RawUtterance {
+    let origin = format!("{path}:{number}");
+    let id = line.warc_record_id.or(line.id);
+    let id = id
+        .filter(|id| !id.is_empty())
+        .unwrap_or_else(|| origin.clone());
+    RawUtterance {
+        document: id.clone(),
+        id,
+        lang: "en".to_owned(),
+        origin,
+        transcript: Transcript::Text(line.text),
+        ..RawUtterance::default()
+    }
+}
+
+fn bad_line(path: &str, number: u64, error: &serde_json::Error) -> BadRecord {
+    BadRecord {
+        id: format!("{path}:{number}"),
+        path: path.to_owned(),
+        reason: "bad-json".to_owned(),
+        message: format!("line {number}: {error}"),
+    }
+}
