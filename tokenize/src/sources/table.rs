@@ -391,15 +391,14 @@ impl Input {
     /// Whether it begins as parquet and does not end so.
     fn is_cut(&self) -> bool {
         let length = MAGIC.len() as u64;
+        let start = length.min(self.len());
         let is_magic = |range: Range<u64>| {
-            let bytes = self.random.get_bytes(range.start, length as usize);
-            bytes.is_ok_and(|bytes| bytes == MAGIC)
+            let count = (range.end - range.start) as usize;
+            let bytes = self.random.get_bytes(range.start, count);
+            bytes.is_ok_and(|bytes| bytes == MAGIC[..count])
         };
-        match self.len() {
-            0 => true,
-            size if size < length => false,
-            size => is_magic(0..length) && !is_magic(size - length..size),
-        }
+        is_magic(0..start)
+            && (self.len() < 2 * length || !is_magic(self.len() - length..self.len()))
     }
 }
 

@@ -232,7 +232,7 @@ mod tests {
             ("c_type1", "12", &[1, 2]),
             ("b_type2", "12", &[1, 2]),
         ];
-        // the first two give way, and the late twin of the second is found by the shard's writer
-        assert_eq!(fold(pairs, &rows), ["a", "b", "c", "b"]);
+        // the first two give way, and the twin of the second is late
+        assert_eq!(fold(pairs, &rows), ["a", "b", "b: repeated", "c"]);
     }
 }
