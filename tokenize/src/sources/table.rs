@@ -203,7 +203,13 @@ impl Place<'_> {
                 }
             }
         }
-        Ok(())
+        let promised = metadata.metadata().file_metadata().num_rows();
+        match u64::try_from(promised) == Ok(number) {
+            true => Ok(()),
+            false => Err(Stop::Damage(format!(
+                "{number} rows where {promised} are promised"
+            ))),
+        }
     }
 
     /// Refuses a file without the columns, or with other types.

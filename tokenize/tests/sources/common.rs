@@ -17,6 +17,9 @@ use tempfile::TempDir;
 use tokenize::encode::encode_pieces;
 use tokenize::skipped::BadRecord;
 
+/// What commands of corpora with sound are given: a codec that needs no download.
+pub const CODEC: [&str; 2] = ["--codec", "mel-rvq"];
+
 #[derive(Deserialize)]
 struct Expectations {
     #[serde(default)]
@@ -78,28 +81,36 @@ struct ExpectedBad {
     reason: String,
 }
 
-/// Runs `command` (with `--codec mel-rvq` for a corpus with sound) over the folder `input` of a miniature corpus; the datasets that the corpus' `expected.json` has for this
-/// input, and no others, must come out, document by document and bad record by bad record.
+/// Runs `command` (with [`CODEC`] for a corpus with sound) over the folder `input` of a miniature corpus; the datasets that the
+/// corpus' `expected.json` has for this input, and no others, must come out, document by document and bad record by bad
+/// record.
 pub fn check(corpus: &str, input: &str, command: &[&str]) {
     let folder = fixtures().join(corpus);
-    let mut expected = read_expectations(&folder).datasets;
-    expected.retain(|dataset| dataset.input == input);
+    let expected = expected(&folder, input);
     let made = Made::by(command, &folder.join(input));
     let components = expected.iter().map(|dataset| dataset.component.clone());
     assert_eq!(made.names(), components.collect(), "{corpus}: datasets");
     for dataset in &expected {
-        let name = format!("{corpus}/{input}, {}", dataset.component);
-        let mut found = made.documents(&dataset.component);
-        let mut documents: Vec<_> = dataset.documents.iter().collect();
-        if dataset.order == "any" {
-            found.sort_by(|a, b| a.0.id.cmp(&b.0.id));
-            documents.sort_by(|a, b| a.id.cmp(&b.id));
-        }
-        made.compare(&name, &folder.join(input), &documents, &found);
-        check_bad(&name, dataset, made.bad(&dataset.component));
-        let manifest = made.dataset(&dataset.component).manifest().clone();
-        assert_eq!(manifest.skipped, dataset.counts, "{name}: counts");
+        made.check(&folder.join(input), dataset, &dataset.component);
     }
+}
+
+/// The same for a dataset that is made by way of another, `first`, which has the bad records.
+pub fn check_in_two(corpus: &str, input: &str, command: &[&str], first: &str) {
+    let folder = fixtures().join(corpus);
+    let made = Made::by(command, &folder.join(input));
+    for dataset in &expected(&folder, input) {
+        let names = [first, &dataset.component].map(str::to_owned);
+        assert_eq!(made.names(), names.into(), "{corpus}: datasets");
+        made.check(&folder.join(input), dataset, first);
+        assert!(made.bad(&dataset.component).is_empty());
+    }
+}
+
+fn expected(folder: &Path, input: &str) -> Vec<ExpectedDataset> {
+    let mut datasets = read_expectations(folder).datasets;
+    datasets.retain(|dataset| dataset.input == input);
+    datasets
 }
 
 /// Runs `command` over a damaged corpus: the documents that are whole must come out, and only they, and the loss must be
@@ -125,12 +136,39 @@ pub fn check_damaged(case: &str, command: &[&str]) {
     );
 }
 
-fn fixtures() -> PathBuf {
+/// The miniature corpora.
+pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/sources")
 }
 
 fn read_expectations(folder: &Path) -> Expectations {
     serde_json::from_slice(&fs::read(folder.join("expected.json")).unwrap()).unwrap()
+}
+
+/// Makes a tokenizer for the embedded codec.
+pub fn make_tokenizer(dir: &Path) {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tokenizer.json");
+    let codec = MelRvq::embedded();
+    let spec = codec.spec();
+    shards::extend_tokenizer(&base, dir, spec.codebooks, spec.codebook_size).unwrap();
+}
+
+/// The program with these arguments, whatever part of its input is bad.
+pub fn command(args: &[&str], input: &Path, tokenizer: &Path, out: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenize"));
+    command.args(args).arg("--input").arg(input);
+    command.arg("--tokenizer").arg(tokenizer);
+    command.arg("--out").arg(out);
+    command.args(["--max-bad", "1", "--threads", "2"]);
+    command
+}
+
+/// Runs it, which must succeed; what it says on stderr.
+pub fn run(args: &[&str], input: &Path, tokenizer: &Path, out: &Path) -> String {
+    let output = command(args, input, tokenizer, out).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {stderr}");
+    stderr.into_owned()
 }
 
 /// What a run of the program made.
@@ -145,26 +183,27 @@ impl Made {
     fn by(command: &[&str], input: &Path) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let codec = MelRvq::embedded();
-        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tokenizer.json");
         let tokenizer = temp.path().join("tokenizer");
-        let spec = codec.spec();
-        shards::extend_tokenizer(&base, &tokenizer, spec.codebooks, spec.codebook_size).unwrap();
+        make_tokenizer(&tokenizer);
         let vocab = Vocab::load(&tokenizer).unwrap();
         let made = Made { temp, vocab, codec };
-        let output = Command::new(env!("CARGO_BIN_EXE_tokenize"))
-            .args(command)
-            .arg("--input")
-            .arg(input)
-            .arg("--tokenizer")
-            .arg(&tokenizer)
-            .arg("--out")
-            .arg(made.out())
-            .args(["--max-bad", "1", "--threads", "2"])
-            .output()
-            .unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command:?}: {stderr}");
+        run(command, input, &tokenizer, &made.out());
         made
+    }
+
+    /// Compares a dataset with what is expected; the bad records are those of the dataset `bad_in`.
+    fn check(&self, input: &Path, expected: &ExpectedDataset, bad_in: &str) {
+        let name = format!("{}, {}", input.display(), expected.component);
+        let mut found = self.documents(&expected.component);
+        let mut documents: Vec<_> = expected.documents.iter().collect();
+        if expected.order == "any" {
+            found.sort_by(|a, b| a.0.id.cmp(&b.0.id));
+            documents.sort_by(|a, b| a.id.cmp(&b.id));
+        }
+        self.compare(&name, input, &documents, &found);
+        check_bad(&name, expected, self.bad(bad_in));
+        let manifest = self.dataset(bad_in).manifest().clone();
+        assert_eq!(manifest.skipped, expected.counts, "{name}: counts");
     }
 
     fn out(&self) -> PathBuf {

@@ -54,7 +54,7 @@ fn hear(dir: &Path) -> Result<Heard> {
             }
             _ => "none".to_owned(),
         };
-        let (id, text) = (row.text(0).unwrap(), row.text(1).unwrap_or("none"));
+        let (id, text) = (row.text(0).unwrap_or("none"), row.text(1).unwrap_or("none"));
         let id = format!("{} {id} {text} {:?} {audio}", row.origin(), row.number(2));
         emit.utterance(RawUtterance {
             id,
@@ -231,6 +231,29 @@ fn damage_is_a_bad_record() {
             );
         }
     }
+}
+
+#[test]
+fn trouble_with_the_store_ends_the_job() {
+    let dir = tempfile::tempdir().unwrap();
+    all(dir.path());
+    let store = Store::open(dir.path().to_str().unwrap()).unwrap();
+    let object = store.head("a.parquet").unwrap().unwrap();
+    let input = Input {
+        random: store.random(&object).unwrap(),
+        counter: Counter::default(),
+        failure: Arc::default(),
+    };
+    let damage = || compressed::damage("a.parquet", input.cause("what parquet says".to_owned()));
+    assert_eq!(damage().unwrap().reason, "corrupt");
+    let passed_on = input.keep(io::Error::from_raw_os_error(5));
+    assert!(passed_on.raw_os_error().is_none());
+    assert!(damage().unwrap_err().to_string().contains("a.parquet"));
+    // a file that becomes shorter is cut
+    fs::write(dir.path().join("a.parquet"), b"PAR1").unwrap();
+    let metadata = ArrowReaderMetadata::load(&input, ArrowReaderOptions::new());
+    assert!(metadata.is_err());
+    assert_eq!(damage().unwrap().reason, "truncated");
 }
 
 #[test]
