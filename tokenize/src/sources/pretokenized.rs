@@ -14,6 +14,7 @@ use stores::{Object, Store};
 use self::pairs::{Folded, Pairs};
 use super::table::{self, Column, Kind, Row};
 use crate::error::Result;
+use crate::skipped::BadRecord;
 use crate::source::{Emit, Grouping, RawAudio, RawUtterance, Source, Transcript, Unit};
 
 const COLUMNS: [Column; 2] = [
@@ -97,6 +98,10 @@ fn emit_folded(folded: Folded, emit: &mut dyn Emit) -> Result<()> {
         Folded::Bad(bad) => emit.bad(bad),
         Folded::Document(id, parsed) => {
             for utterance in parsed.utterances {
+                if utterance.codes.is_empty() {
+                    emit.bad(silent(&id, &parsed.origin))?;
+                    continue;
+                }
                 emit.utterance(RawUtterance {
                     id: id.clone(),
                     document: id.clone(),
@@ -108,6 +113,15 @@ fn emit_folded(folded: Folded, emit: &mut dyn Emit) -> Result<()> {
             }
             Ok(())
         }
+    }
+}
+
+fn silent(id: &str, origin: &str) -> BadRecord {
+    BadRecord {
+        id: id.to_owned(),
+        path: origin.to_owned(),
+        reason: "missing-audio".to_owned(),
+        message: format!("{origin}: an utterance has no audio between its markers"),
     }
 }
 

@@ -138,7 +138,7 @@ pub fn read(
     };
     match place.rows(&input, emit, each) {
         Ok(()) => Ok(()),
-        Err(Stop::Error(error)) => Err(error),
+        Err(Stop::Error(error)) => Err(*error),
         Err(Stop::Damage(problem)) => {
             emit.bad(compressed::damage(&object.path, input.cause(problem))?)
         }
@@ -147,13 +147,13 @@ pub fn read(
 
 /// Why a file was not read to its end.
 enum Stop {
-    Error(Error),
+    Error(Box<Error>),
     Damage(String),
 }
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
-        Stop::Error(error)
+        Stop::Error(Box::new(error))
     }
 }
 

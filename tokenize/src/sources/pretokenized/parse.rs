@@ -187,7 +187,7 @@ impl<'a> Parser<'a> {
                     at,
                 };
             }
-            if MARKERS.iter().any(|marker| is_marker(marker)) {
+            if MARKERS.iter().any(is_marker) {
                 let wanted = AUDIO.1;
                 return Fault::Structure { wanted, at };
             }
