@@ -4,8 +4,9 @@
 //! A line is an object with `text`, and `warc_record_id` or `id`. Text is taken as it is but for white space at its ends.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 
+use rayon::prelude::*;
 use serde::Deserialize;
 use stores::{Object, Store};
 
@@ -18,6 +19,8 @@ use crate::source::{Counted, Emit, Grouping, RawUtterance, Source, Transcript, U
 pub const PUBLISHED: &str = "https://data.commoncrawl.org";
 
 const FOLDER: &str = "contrib/Nemotron/Nemotron-CC/data-jsonl";
+/// The list of all files.
+const PATHS: &str = "contrib/Nemotron/Nemotron-CC/data-jsonl.paths.gz";
 
 /// The splits by the recipe's names, with the folder of each.
 pub const SPLITS: [(&str, &str); 7] = [
@@ -49,7 +52,10 @@ impl Nemotron {
             .find(|(name, _)| *name == split)
             .ok_or_else(|| layout(store, format!("there is no split {split:?}")))?;
         let folder = format!("{FOLDER}/{folder}");
-        let mut objects = store.list(&folder)?;
+        let mut objects = match store.location().starts_with("http") {
+            true => published(store, &folder)?,
+            false => store.list(&folder)?,
+        };
         objects.retain(|object| compressed::has_extension(&object.path, "jsonl"));
         if objects.is_empty() {
             let wanted =
@@ -63,6 +69,24 @@ impl Nemotron {
             objects,
         })
     }
+}
+
+/// The files below a folder, from the list that Common Crawl publishes, for a web server has no listing.
+fn published(store: &Store, folder: &str) -> Result<Vec<Object>> {
+    let list = store.read(PATHS)?;
+    let list = list.ok_or_else(|| layout(store, format!("there is no list {PATHS}")))?;
+    let mut text = String::new();
+    compressed::open(PATHS, &list[..])?
+        .read_to_string(&mut text)
+        .map_err(Error::io("read", PATHS.as_ref()))?;
+    let paths = text.lines().filter(|path| path.starts_with(folder));
+    let mut paths: Vec<&str> = paths.collect();
+    paths.sort_unstable();
+    let head = |path: &&str| {
+        let found = store.head(path)?;
+        found.ok_or_else(|| layout(store, format!("{path} is in the list {PATHS} and not there")))
+    };
+    paths.par_iter().map(head).collect()
 }
 
 fn layout(store: &Store, problem: String) -> Error {
