@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly TASKS=4 COPIES=60 MISSING=77
+readonly TASKS=4 COPIES=40 MISSING=77
 # a node does not run a requeued task before its old credential expires
 readonly REQUEUE_SECS=5
 # far more than anything takes
@@ -108,6 +108,7 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
+SchedulerParameters=sched_interval=1
 ReturnToService=2
 KillWait=5
 MinJobAge=3600
@@ -147,9 +148,9 @@ is_node_idle() {
     [[ $(sinfo --noheader --format=%T 2>/dev/null) == idle ]]
 }
 
-# the jobs first, for their processes are not children of this one
+# the jobs first, for their processes are not children of this one; munged last, for the others wait for it
 stop_cluster() {
-    local pid
+    local i
     if [[ -n ${job:-} ]]; then
         scancel "$job" 2>/dev/null || true
         for _ in {1..100}; do
@@ -157,9 +158,9 @@ stop_cluster() {
             sleep 0.1
         done
     fi
-    for pid in "${daemons[@]}"; do
-        kill "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
+    for ((i = ${#daemons[@]} - 1; i >= 0; i--)); do
+        kill "${daemons[i]}" 2>/dev/null || true
+        wait "${daemons[i]}" 2>/dev/null || true
     done
 }
 
@@ -167,6 +168,7 @@ cleanup() {
     trap '' INT TERM
     stop_cluster
     rm -rf "$dir"
+    say "stopped Slurm and removed $dir"
 }
 
 # what Slurm says of a task: field TASK NAME
@@ -178,23 +180,25 @@ unit_records() {
     find "$dir/array/units" -name 'part-*.json' 2>/dev/null
 }
 
-# whether task $1 is at work and has finished a shard since there were $2
+# whether task $1 is at work and has finished a shard
 has_begun() {
-    [[ -s $dir/array/workers/$1-of-$TASKS.json && $(unit_records | wc -l) -gt $2 ]]
+    [[ -s $dir/array/workers/$1-of-$TASKS.json ]] && grep -qFf "$dir/units-$1" <(unit_records)
 }
 
 is_over() {
     [[ -z $(squeue --noheader) ]]
 }
 
+# in words: there are no blanks in the folder's name
 tokenize_command() {
     echo folder "$dir/corpus" --codec mel-rvq --shard-mib 1 --tokenizer "$dir/tokenizer" --out "$1"
 }
 
-# waits until task $1 is in the midst of its work, and notes which shards are finished
+# waits until task $1 is in the midst of its work
 catch_task() {
-    wait_for "task $1 to begin" test -s "$dir/array/workers/$1-of-$TASKS.json"
-    wait_for "a shard of task $1" has_begun "$1" "$(unit_records | wc -l)"
+    # shellcheck disable=SC2046
+    "$tokenize" $(tokenize_command "$dir/array") --worker "$1/$TASKS" --dry-run | grep -o 'part-[0-9]*' >"$dir/units-$1"
+    wait_for "a shard of task $1" has_begun "$1"
 }
 
 # shards that are finished, with what would change if they were made again
@@ -255,12 +259,14 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# enough for a task to be caught at work
 mkdir "$dir/corpus"
-for ((copy = 0; copy < COPIES; copy++)); do
-    cp -r tests/corpus "$dir/corpus/$copy"
+cp -r tests/corpus "$dir/corpus/0"
+for ((copy = 1; copy < COPIES; copy++)); do
+    cp -rl "$dir/corpus/0" "$dir/corpus/$copy"
 done
 "$tokenize" vocab --base tokenize/assets/tokenizer.json --out "$dir/tokenizer"
-# shellcheck disable=SC2046 # words, and no blanks in the folder's name
+# shellcheck disable=SC2046
 "$tokenize" $(tokenize_command "$dir/single")
 say "made by one process: $dir/single"
 
