@@ -19,7 +19,7 @@ fail() {
 
 # sets `validator`
 find_validator() {
-    local cache=${XDG_CACHE_HOME:-${HOME:?}/.cache}/timbre/kubernetes-validate-$VALIDATOR_VERSION
+    local cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/timbre/kubernetes-validate-$VALIDATOR_VERSION
     validator=${KUBERNETES_VALIDATE:-$(command -v kubernetes-validate || echo "$cache/bin/kubernetes-validate")}
     [[ ! -x $validator && -z ${KUBERNETES_VALIDATE:-} ]] || return 0
     # its programs name its folder, so it cannot be made elsewhere and renamed
