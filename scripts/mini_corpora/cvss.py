@@ -14,7 +14,7 @@ PARTS = {
     "es/train-00000-of-00002.parquet": [("es-0-1", "en-0-1", None), ("es-0-2", "en-0-2", "empty-transcript"),
                                         ("es-0-3", "en-0-3", None)],
     "es/train-00001-of-00002.parquet": [("es-1-0", "en-1-0", "missing-audio"), ("es-1-1", "en-1-1", None),
-                                        ("es-1-2", "en-1-2", "corrupt")],
+                                        ("es-1-2", "en-1-2", "not-audio")],
     "de/train-00000-of-00002.parquet": [("de-0-1", "en-0-1", None)],
     "de/train-00001-of-00002.parquet": [("de-0-2", "en-0-2", None), ("de-0-3", "en-0-3", "missing-text")],
     "es/test-00000-of-00001.parquet": [("es-1-3", "en-1-3", None)],

@@ -44,7 +44,7 @@ def recording(book: str, speaker: str, first_begin: float, spoken: list[tuple]) 
         piece = clips.clip(name, RATE_HZ, secs)
         begin = round(end + distance, 2)
         end = round(begin + secs, 2)
-        sound = {"corrupt": files.damaged_sound(), "missing-audio": None}.get(fault, piece.encode(kind))
+        sound = {"not-audio": files.damaged_sound(), "missing-audio": None}.get(fault, piece.encode(kind))
         audio = None if sound is None else {"bytes": sound, "path": f"{speaker}_{book}_{len(utterances):06}.{kind}"}
         text = {"empty-transcript": "  "}.get(fault, piece.text.lower().rstrip(".?!") + (" " if distance else ""))
         utterances.append(Utterance({
@@ -66,7 +66,7 @@ def recordings() -> list[list[Utterance]]:
         # a long gap after a bad utterance at the end of a document, and one at the end of the recording
         recording("walden_c05", "10148", 1034.96, [("en-2-3", 0.6, 0, "opus"),
                                                    ("en-3-0", 0.4, 0, "flac", "empty-transcript"),
-                                                   ("en-3-1", 0.5, 9.3, "flac"), ("en-3-2", 0.4, 0, "flac", "corrupt")]),
+                                                   ("en-3-1", 0.5, 9.3, "flac"), ("en-3-2", 0.4, 0, "flac", "not-audio")]),
         # nothing of this one is left
         recording("silas_0906", "31", 7.0, [("en-3-3", 0.4, 0, "opus", "duration"),
                                             ("en-0-1", 0.4, 30, "flac", "missing-audio")]),

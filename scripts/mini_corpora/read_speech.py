@@ -49,7 +49,7 @@ def librispeech_parquet(root: pathlib.Path) -> Dataset:
             ("374-180298-0000", "en-0-1", 0.6, None), ("374-180298-0001", "en-0-2", 0.5, None),
             ("374-180298-0002", "en-0-3", 0.4, "empty-transcript")],
         "all/train.clean.100/0001.parquet": [
-            ("2514-149482-0000", "en-1-0", 0.6, None), ("2514-149482-0001", "en-1-1", 0.4, "corrupt"),
+            ("2514-149482-0000", "en-1-0", 0.6, None), ("2514-149482-0001", "en-1-1", 0.4, "not-audio"),
             ("2514-149482-0002", "en-1-2", 0.5, None)],
         "all/train.other.500/0000.parquet": [("25-123319-0000", "en-1-3", 0.5, None)],
         "all/test.clean/0000.parquet": [("6930-75918-0000", "en-2-0", 0.4, None)],
@@ -104,7 +104,7 @@ def peoples_speech(root: pathlib.Path) -> list[Dataset]:
         "clean/train-00000-of-00002.parquet": [("en-0-1", 0.6, None), ("en-0-2", 0.4, "duration"), ("en-0-3", 0.5, None)],
         "clean/train-00001-of-00002.parquet": [("en-1-0", 0.5, None), ("en-1-1", 0.4, "missing-text")],
         "clean_sa/train-00000-of-00002.parquet": [("en-1-2", 0.5, None)],
-        "clean_sa/train-00001-of-00002.parquet": [("en-1-3", 0.4, "corrupt"), ("en-2-0", 0.5, None)],
+        "clean_sa/train-00001-of-00002.parquet": [("en-1-3", 0.4, "not-audio"), ("en-2-0", 0.5, None)],
         "validation/validation-00000-of-00001.parquet": [("en-2-1", 0.4, None)],
     }
     for path, utterances in parts.items():
@@ -125,7 +125,7 @@ def sound(piece: clips.Clip, kind: str, name: str, fault: str | None) -> dict | 
     """The audio cell of a row."""
     if fault == "missing-audio":
         return None
-    return {"bytes": files.damaged_sound() if fault == "corrupt" else piece.encode(kind), "path": name}
+    return {"bytes": files.damaged_sound() if fault == "not-audio" else piece.encode(kind), "path": name}
 
 
 def cell(path: str, row: int, column: str = "audio") -> dict:

@@ -12,7 +12,7 @@ use crate::source::Grouping;
 pub struct Assembler<'a> {
     source: &'a str,
     grouping: Grouping,
-    /// The document whose utterances are coming, for [`Grouping::Adjacent`].
+    /// The document whose utterances are coming, unless all are held.
     open: Vec<Encoded>,
     /// All utterances by document, for [`Grouping::Sorted`]: codes are a hundredth of the audio they stand for.
     held: BTreeMap<String, Vec<Encoded>>,
@@ -42,25 +42,36 @@ impl<'a> Assembler<'a> {
         let is_new = self
             .open
             .last()
-            .is_some_and(|last| last.document != encoded.document);
-        let complete = is_new.then(|| self.close_open());
+            .is_some_and(|last| self.ends_at(last, &encoded));
+        let complete = if is_new { self.close_open() } else { None };
         self.open.push(encoded);
         complete
     }
 
+    /// Whether the open document ends with `last` before `next`.
+    fn ends_at(&self, last: &Encoded, next: &Encoded) -> bool {
+        let is_again =
+            matches!(self.grouping, Grouping::Complete(_)) && next.position <= last.position;
+        last.document != next.document || is_again
+    }
+
     /// The documents that are left, at the end of the unit.
     pub fn finish(mut self) -> impl Iterator<Item = Assembled> {
-        let open = (!self.open.is_empty()).then(|| Ok(self.close_open()));
+        let open = self.close_open().map(Ok);
         let (source, grouping) = (self.source, self.grouping);
         let sorted = self.held.into_values();
         open.into_iter()
             .chain(sorted.flat_map(move |utterances| split(source, grouping, utterances)))
     }
 
-    fn close_open(&mut self) -> Document {
+    fn close_open(&mut self) -> Option<Document> {
         let utterances = std::mem::take(&mut self.open);
-        let id = utterances[0].document.clone();
-        document(self.source, id, utterances)
+        let id = utterances.first()?.document.clone();
+        let is_whole = match self.grouping {
+            Grouping::Complete(wanted) => utterances.len() == wanted,
+            Grouping::Adjacent | Grouping::Sorted { .. } => true,
+        };
+        is_whole.then(|| document(self.source, id, utterances))
     }
 }
 
@@ -184,6 +195,16 @@ mod tests {
         let documents = assemble(Grouping::Adjacent, utterances);
         assert_eq!(documents, ["b: 1 0", "a: 5", "b: 2"]);
         assert!(assemble(Grouping::Adjacent, Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn what_lacks_an_utterance_is_dropped() {
+        let utterances = places(&[("a", 0), ("b", 0), ("b", 1), ("c", 1), ("c", 0), ("c", 1)]);
+        let documents = assemble(Grouping::Complete(2), utterances);
+        assert_eq!(documents, ["b: 0 1", "c: 0 1"]);
+        // the writer of the shard refuses the second
+        let documents = assemble(Grouping::Complete(1), places(&[("a", 0), ("a", 0)]));
+        assert_eq!(documents, ["a: 0", "a: 0"]);
     }
 
     #[test]

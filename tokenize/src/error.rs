@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::worker::Worker;
 
 /// Result with this crate's [`Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A job, or a look at its output, that cannot go on. Bad records are no such errors: see [`crate::skipped`].
 #[derive(Debug, thiserror::Error)]

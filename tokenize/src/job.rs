@@ -335,7 +335,11 @@ impl<'a> Sink<'a> {
         self.open = Some(OpenUnit {
             index,
             assembler: Assembler::new(source.name(), source.grouping()),
-            writer: ShardWriter::create(&self.output.shard(index), &self.meta)?,
+            writer: ShardWriter::create_with(
+                &self.output.shard(index),
+                &self.meta,
+                source.shard_options(),
+            )?,
             bad: Vec::new(),
             texts: HashSet::new(),
             record: UnitRecord {
@@ -359,7 +363,8 @@ impl<'a> Sink<'a> {
             Outcome::Encoded(encoded) => {
                 self.audio_secs += encoded.audio_secs;
                 let unit = self.unit();
-                if is_unique && !unit.texts.insert(text_hash(&encoded)) {
+                let has_text = !encoded.segment.text.is_empty();
+                if is_unique && has_text && !unit.texts.insert(text_hash(&encoded)) {
                     unit.filtered("unique-text");
                     return Ok(());
                 }

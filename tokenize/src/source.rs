@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use shards::WriterOptions;
 use stores::Object;
 
 use crate::error::Result;
@@ -28,6 +29,11 @@ pub trait Source: Sync {
 
     /// How utterances become documents.
     fn grouping(&self) -> Grouping;
+
+    /// How shards are cut.
+    fn shard_options(&self) -> WriterOptions {
+        WriterOptions::default()
+    }
 
     /// Emits the utterances of a unit, always in the same order. What cannot be used is emitted as a bad record; an error
     /// ends the job, for trouble that another attempt may not have (the network, a disk), and passes on those of `emit`.
@@ -54,6 +60,9 @@ pub type Counter = Arc<AtomicU64>;
 pub enum Grouping {
     /// Utterances that follow one another with the same key.
     Adjacent,
+    /// The same, for documents of so many utterances at ascending positions, which stand or fall together: where one is bad or
+    /// left out by a filter, the others are dropped.
+    Complete(usize),
     /// All utterances of a key, by their position; documents in the order of their keys. Where a position, then the start
     /// in milliseconds, is further than `gap_ms` from the end before it, a new document begins, whose name has the start.
     Sorted {

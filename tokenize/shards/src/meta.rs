@@ -22,7 +22,7 @@ const KEY_ARGUMENTS: &str = "timbre.arguments_sha256";
 pub struct CodecInfo {
     /// Name, e.g. `mel-rvq`.
     pub name: String,
-    /// SHA-256 of the weights.
+    /// SHA-256 of the weights; empty where it is not known, as of codes that others published.
     pub sha256: String,
     /// Sample rate of the audio it takes.
     pub sample_rate_hz: u32,

@@ -32,7 +32,7 @@ impl InputArgs {
 }
 
 /// How a job runs, and what it leaves out.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct JobArgs {
     /// Folder, or s3://, gs:// or az:// location, for what is made
     #[arg(long, value_name = "DIR|URL")]

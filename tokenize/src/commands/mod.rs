@@ -3,10 +3,15 @@
 mod codec;
 mod codec_check;
 mod codec_train;
+mod cvss;
 mod decode;
 mod folder;
 mod job;
+mod libritts;
+mod mls;
 mod nemotron;
+mod peoples_speech;
+mod pretokenized;
 mod stats;
 mod vocab;
 
@@ -31,8 +36,13 @@ Examples:
 
 #[derive(Subcommand)]
 enum Command {
+    Cvss(cvss::Args),
     Folder(folder::Args),
+    Libritts(libritts::Args),
+    Mls(mls::Args),
     Nemotron(nemotron::Args),
+    PeoplesSpeech(peoples_speech::Args),
+    Pretokenized(pretokenized::Args),
     Stats(stats::Args),
     Decode(decode::Args),
     Vocab(vocab::Args),
@@ -43,8 +53,13 @@ enum Command {
 /// Runs the program; errors end with exit code 1, wrong usage with 2.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Cvss(args) => cvss::run(&args),
         Command::Folder(args) => folder::run(&args),
+        Command::Libritts(args) => libritts::run(&args),
+        Command::Mls(args) => mls::run(&args),
         Command::Nemotron(args) => nemotron::run(&args),
+        Command::PeoplesSpeech(args) => peoples_speech::run(&args),
+        Command::Pretokenized(args) => pretokenized::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Decode(args) => decode::run(&args),
         Command::Vocab(args) => vocab::run(&args),

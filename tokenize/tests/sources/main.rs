@@ -1,0 +1,8 @@
+//! The program over a miniature of each corpus, `tests/fixtures/sources`, against what must come out of it.
+
+mod common;
+mod cvss;
+mod mls;
+mod nemotron;
+mod pretokenized;
+mod read_speech;
