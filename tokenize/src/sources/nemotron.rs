@@ -75,7 +75,7 @@ fn layout(store: &Store, problem: String) -> Error {
 /// A line. Other fields are left alone.
 #[derive(Deserialize)]
 struct Line {
-    text: String,
+    text: Option<String>,
     warc_record_id: Option<String>,
     id: Option<String>,
 }
@@ -117,9 +117,11 @@ impl Source for Nemotron {
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            match serde_json::from_slice(&line) {
-                Ok(parsed) => emit.utterance(utterance(parsed, &object.path, number))?,
-                Err(error) => emit.bad(bad_line(&object.path, number, &error))?,
+            let bad = |reason, problem: &str| bad_line(&object.path, number, reason, problem);
+            match serde_json::from_slice::<Line>(&line) {
+                Ok(line) if line.text.is_none() => emit.bad(bad("missing-text", "no `text`"))?,
+                Ok(line) => emit.utterance(utterance(line, &object.path, number))?,
+                Err(error) => emit.bad(bad("bad-json", &error.to_string()))?,
             }
         }
     }
@@ -136,16 +138,16 @@ fn utterance(line: Line, path: &str, number: u64) -> RawUtterance {
         id,
         lang: "en".to_owned(),
         origin,
-        transcript: Transcript::Text(line.text),
+        transcript: Transcript::Text(line.text.unwrap_or_default()),
         ..RawUtterance::default()
     }
 }
 
-fn bad_line(path: &str, number: u64, error: &serde_json::Error) -> BadRecord {
+fn bad_line(path: &str, number: u64, reason: &str, problem: &str) -> BadRecord {
     BadRecord {
         id: format!("{path}:{number}"),
         path: path.to_owned(),
-        reason: "bad-json".to_owned(),
-        message: format!("line {number}: {error}"),
+        reason: reason.to_owned(),
+        message: format!("line {number}: {problem}"),
     }
 }

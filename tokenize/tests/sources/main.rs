@@ -1,0 +1,4 @@
+//! The program over a miniature of each corpus, `tests/fixtures/sources`, against what must come out of it.
+
+mod common;
+mod nemotron;
