@@ -4,6 +4,7 @@ mod codec;
 mod codec_check;
 mod codec_train;
 mod decode;
+mod emilia;
 mod folder;
 mod job;
 mod nemotron;
@@ -31,6 +32,7 @@ Examples:
 
 #[derive(Subcommand)]
 enum Command {
+    Emilia(emilia::Args),
     Folder(folder::Args),
     Nemotron(nemotron::Args),
     Stats(stats::Args),
@@ -43,6 +45,7 @@ enum Command {
 /// Runs the program; errors end with exit code 1, wrong usage with 2.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Emilia(args) => emilia::run(&args),
         Command::Folder(args) => folder::run(&args),
         Command::Nemotron(args) => nemotron::run(&args),
         Command::Stats(args) => stats::run(&args),

@@ -9,8 +9,8 @@ use std::io::{BufRead, BufReader};
 use serde::Deserialize;
 use stores::{Object, Store};
 
-use super::compressed;
-use crate::error::{Error, Result};
+use super::{compressed, layout};
+use crate::error::Result;
 use crate::skipped::BadRecord;
 use crate::source::{Counted, Emit, Grouping, RawUtterance, Source, Transcript, Unit};
 
@@ -42,7 +42,7 @@ impl Nemotron {
     /// Lists the files of a split, one of [`SPLITS`].
     ///
     /// # Errors
-    /// [`Error::Layout`] if there are none.
+    /// [`Error::Layout`](crate::Error::Layout) if there are none.
     pub fn open(store: &Store, split: &str) -> Result<Self> {
         let (name, folder) = SPLITS
             .into_iter()
@@ -62,13 +62,6 @@ impl Nemotron {
             units: objects.iter().map(Unit::from).collect(),
             objects,
         })
-    }
-}
-
-fn layout(store: &Store, problem: String) -> Error {
-    Error::Layout {
-        location: store.location().to_owned(),
-        problem,
     }
 }
 

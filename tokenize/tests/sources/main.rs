@@ -1,4 +1,5 @@
 //! The program over a miniature of each corpus, `tests/fixtures/sources`, against what must come out of it.
 
 mod common;
+mod emilia;
 mod nemotron;
