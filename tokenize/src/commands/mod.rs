@@ -5,6 +5,7 @@ mod codec_check;
 mod codec_train;
 mod cvss;
 mod decode;
+mod emilia;
 mod folder;
 mod job;
 mod libritts;
@@ -37,6 +38,7 @@ Examples:
 #[derive(Subcommand)]
 enum Command {
     Cvss(cvss::Args),
+    Emilia(emilia::Args),
     Folder(folder::Args),
     Libritts(libritts::Args),
     Mls(mls::Args),
@@ -54,6 +56,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Cvss(args) => cvss::run(&args),
+        Command::Emilia(args) => emilia::run(&args),
         Command::Folder(args) => folder::run(&args),
         Command::Libritts(args) => libritts::run(&args),
         Command::Mls(args) => mls::run(&args),

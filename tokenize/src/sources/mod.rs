@@ -1,7 +1,9 @@
 //! The corpora that can be tokenized, and the forms of files that they share.
 
+mod archive;
 pub mod compressed;
 pub mod cvss;
+pub mod emilia;
 pub mod folder;
 mod lang;
 pub mod librispeech_table;
@@ -10,6 +12,19 @@ pub mod mls;
 pub mod mls_recordings;
 pub mod nemotron;
 pub mod one_a_row;
+mod pairs;
 pub mod peoples_speech;
 pub mod pretokenized;
 pub mod table;
+
+use stores::Store;
+
+use crate::error::Error;
+
+/// The input at `store` is not that of the source asked for.
+fn layout(store: &Store, problem: String) -> Error {
+    Error::Layout {
+        location: store.location().to_owned(),
+        problem,
+    }
+}

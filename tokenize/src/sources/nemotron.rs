@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use stores::{Object, Store};
 
-use super::compressed;
+use super::{compressed, layout};
 use crate::error::{Error, Result};
 use crate::skipped::BadRecord;
 use crate::source::{Counted, Emit, Grouping, RawUtterance, Source, Transcript, Unit};
@@ -45,7 +45,7 @@ impl Nemotron {
     /// Lists the files of a split, one of [`SPLITS`].
     ///
     /// # Errors
-    /// [`Error::Layout`] if there are none.
+    /// [`Error::Layout`](crate::Error::Layout) if there are none.
     pub fn open(store: &Store, split: &str) -> Result<Self> {
         let (name, folder) = SPLITS
             .into_iter()
@@ -84,16 +84,14 @@ fn published(store: &Store, folder: &str) -> Result<Vec<Object>> {
     paths.sort_unstable();
     let head = |path: &&str| {
         let found = store.head(path)?;
-        found.ok_or_else(|| layout(store, format!("{path} is in the list {PATHS} and not there")))
+        found.ok_or_else(|| {
+            layout(
+                store,
+                format!("{path} is in the list {PATHS} and not there"),
+            )
+        })
     };
     paths.par_iter().map(head).collect()
-}
-
-fn layout(store: &Store, problem: String) -> Error {
-    Error::Layout {
-        location: store.location().to_owned(),
-        problem,
-    }
 }
 
 /// A line. Other fields are left alone.

@@ -85,9 +85,14 @@ struct ExpectedBad {
 /// corpus' `expected.json` has for this input, and no others, must come out, document by document and bad record by bad
 /// record.
 pub fn check(corpus: &str, input: &str, command: &[&str]) {
+    check_commands(corpus, input, &[command]);
+}
+
+/// As [`check`], of what several commands make in one folder.
+pub fn check_commands(corpus: &str, input: &str, commands: &[&[&str]]) {
     let folder = fixtures().join(corpus);
     let expected = expected(&folder, input);
-    let made = Made::by(command, &folder.join(input));
+    let made = Made::by(commands, &folder.join(input));
     let components = expected.iter().map(|dataset| dataset.component.clone());
     assert_eq!(made.names(), components.collect(), "{corpus}: datasets");
     for dataset in &expected {
@@ -98,7 +103,7 @@ pub fn check(corpus: &str, input: &str, command: &[&str]) {
 /// The same for a dataset that is made by way of another, `first`, which has the bad records.
 pub fn check_in_two(corpus: &str, input: &str, command: &[&str], first: &str) {
     let folder = fixtures().join(corpus);
-    let made = Made::by(command, &folder.join(input));
+    let made = Made::by(&[command], &folder.join(input));
     for dataset in &expected(&folder, input) {
         let names = [first, &dataset.component].map(str::to_owned);
         assert_eq!(made.names(), names.into(), "{corpus}: datasets");
@@ -120,7 +125,7 @@ pub fn check_damaged(case: &str, command: &[&str]) {
     let cases = read_expectations(&folder).cases;
     let expected = cases.into_iter().find(|c| c.case == case);
     let expected = expected.unwrap_or_else(|| panic!("there is no case {case}"));
-    let made = Made::by(command, &folder.join(case));
+    let made = Made::by(&[command], &folder.join(case));
     let found = made.documents(&expected.component);
     let documents: Vec<_> = expected.documents.iter().collect();
     made.compare(case, &folder.join(case), &documents, &found);
@@ -179,15 +184,17 @@ struct Made {
 }
 
 impl Made {
-    /// Runs `command` over `input`, with a tokenizer for the embedded codec, whatever part of it is bad.
-    fn by(command: &[&str], input: &Path) -> Self {
+    /// Runs `commands` over `input`, with a tokenizer for the embedded codec, whatever part of it is bad.
+    fn by(commands: &[&[&str]], input: &Path) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let codec = MelRvq::embedded();
         let tokenizer = temp.path().join("tokenizer");
         make_tokenizer(&tokenizer);
         let vocab = Vocab::load(&tokenizer).unwrap();
         let made = Made { temp, vocab, codec };
-        run(command, input, &tokenizer, &made.out());
+        for command in commands {
+            run(command, input, &tokenizer, &made.out());
+        }
         made
     }
 

@@ -2,6 +2,7 @@
 
 mod common;
 mod cvss;
+mod emilia;
 mod mls;
 mod nemotron;
 mod pretokenized;
