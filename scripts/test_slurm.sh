@@ -223,7 +223,7 @@ disturb() {
 }
 
 check_tasks() {
-    local task restarts
+    local task restarts left
     for ((task = 0; task < TASKS; task++)); do
         restarts=0
         if [[ $task -eq 1 || $task -eq $((TASKS - 1)) ]]; then
@@ -233,7 +233,9 @@ check_tasks() {
         [[ $(field "$task" Restarts) == "$restarts" ]] || fail "task $task restarted $(field "$task" Restarts) times"
         grep -h ' task ' "$dir/tokenize-${job}_$task.log" | cut -c 1-110
     done
-    [[ -z $(find "$dir/array/workers" -type f) ]] || fail "a worker did not sign off"
+    # hidden files are what a killed worker was writing
+    left=$(find "$dir/array/workers" -type f -name '[!.]*' -printf '%f ')
+    [[ -z $left ]] || fail "workers did not sign off: $left"
 }
 
 check_dataset() {
