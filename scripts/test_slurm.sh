@@ -82,7 +82,7 @@ free_port() {
 }
 
 write_config() {
-    local host memory_mib
+    local host memory_mib version
     host=$(uname -n)
     host=${host%%.*}
     memory_mib=$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)
@@ -115,8 +115,9 @@ MinJobAge=3600
 NodeName=$host NodeAddr=127.0.0.1 CPUs=2 RealMemory=$memory_mib State=UNKNOWN
 PartitionName=test Nodes=$host Default=YES MaxTime=INFINITE State=UP
 END
-    # newer versions look for cgroups even if nothing uses them; older ones do not know the word
-    if strings -a "$(command -v slurmd)" 2>/dev/null | grep -q 'cgroup/disabled'; then
+    # since 24.05 slurmd can be told not to look for cgroups, which need not be there
+    version=$(slurmd -V | grep -o '[0-9.]*$')
+    if [[ $(printf '%s\n' 24.05 "$version" | sort -V | head -n 1) == 24.05 ]]; then
         echo "CgroupPlugin=disabled" >"$dir/cgroup.conf"
     fi
 }
