@@ -3,13 +3,16 @@
 mod codec;
 mod codec_check;
 mod codec_train;
+mod common_voice;
 mod decode;
 mod emilia;
 mod folder;
 mod job;
+mod librispeech;
 mod nemotron;
 mod stats;
 mod vocab;
+mod yodas;
 
 use std::process::ExitCode;
 
@@ -32,9 +35,12 @@ Examples:
 
 #[derive(Subcommand)]
 enum Command {
+    CommonVoice(common_voice::Args),
     Emilia(emilia::Args),
     Folder(folder::Args),
+    Librispeech(librispeech::Args),
     Nemotron(nemotron::Args),
+    Yodas(yodas::Args),
     Stats(stats::Args),
     Decode(decode::Args),
     Vocab(vocab::Args),
@@ -45,9 +51,12 @@ enum Command {
 /// Runs the program; errors end with exit code 1, wrong usage with 2.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::CommonVoice(args) => common_voice::run(&args),
         Command::Emilia(args) => emilia::run(&args),
         Command::Folder(args) => folder::run(&args),
+        Command::Librispeech(args) => librispeech::run(&args),
         Command::Nemotron(args) => nemotron::run(&args),
+        Command::Yodas(args) => yodas::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Decode(args) => decode::run(&args),
         Command::Vocab(args) => vocab::run(&args),

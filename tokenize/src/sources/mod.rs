@@ -1,12 +1,17 @@
 //! The corpora that can be tokenized, and the forms of files that they share.
 
 mod archive;
+pub mod common_voice;
 pub mod compressed;
 pub mod emilia;
 pub mod folder;
 mod lang;
+pub mod librispeech;
 pub mod nemotron;
 mod pairs;
+mod tree;
+mod wav;
+pub mod yodas;
 
 use stores::Store;
 

@@ -86,27 +86,42 @@ pub fn check(corpus: &str, input: &str, command: &[&str]) {
 
 /// As [`check`], of what several commands make in one folder.
 pub fn check_commands(corpus: &str, input: &str, commands: &[&[&str]]) {
-    let folder = fixtures().join(corpus);
-    let mut expected = read_expectations(&folder).datasets;
-    expected.retain(|dataset| dataset.input == input);
-    let made = Made::by(commands, &folder.join(input));
-    let components = expected.iter().map(|dataset| dataset.component.clone());
-    assert_eq!(made.names(), components.collect(), "{corpus}: datasets");
-    for dataset in &expected {
-        let name = format!("{corpus}/{input}, {}", dataset.component);
-        let mut found = made.documents(&dataset.component);
-        let mut documents: Vec<_> = dataset.documents.iter().collect();
-        if dataset.order == "any" {
-            found.sort_by(|a, b| a.0.id.cmp(&b.0.id));
-            documents.sort_by(|a, b| a.id.cmp(&b.id));
-        }
-        made.compare(&name, &folder.join(input), &documents, &found);
-        check_bad(&name, dataset, made.bad(&dataset.component));
-        let manifest = made.dataset(&dataset.component).manifest().clone();
-        let counted: u64 = manifest.skipped.values().sum();
-        let expected: u64 = dataset.counts.values().sum();
-        assert_eq!(counted, expected, "{name}: {:?}", manifest.skipped);
+    let folder = fixtures().join(corpus).join(input);
+    let made = Made::by(commands, &folder);
+    for dataset in made.expected(corpus, input) {
+        made.check_documents(&folder, &dataset);
+        made.check_bad(&dataset);
     }
+}
+
+/// As [`check`], with folders of the input packed into archives of the given names. The order in an archive is that of the
+/// names in it, so documents may come in another order.
+pub fn check_packed(corpus: &str, input: &str, packs: &[(&str, String)], command: &[&str]) {
+    let folder = fixtures().join(corpus).join(input);
+    let packed = tempfile::tempdir().unwrap();
+    for (part, name) in packs {
+        pack(&folder, part, &packed.path().join(name));
+    }
+    let made = Made::by(&[command], packed.path());
+    for mut dataset in made.expected(corpus, input) {
+        dataset.order = "any".to_owned();
+        dataset.documents.iter_mut().for_each(|d| d.unit = None);
+        made.check_documents(&folder, &dataset);
+        made.check_bad(&dataset);
+    }
+}
+
+/// Packs the files of the folder `part` of `folder`, sorted by name.
+fn pack(folder: &Path, part: &str, archive: &Path) {
+    let encoder = flate2::write::GzEncoder::new(File::create(archive).unwrap(), Default::default());
+    let mut builder = tar::Builder::new(encoder);
+    let store = stores::Store::open(folder.to_str().unwrap()).unwrap();
+    for object in store.list(part).unwrap() {
+        let path = Path::new("folder").join(&object.path);
+        let mut file = File::open(folder.join(&object.path)).unwrap();
+        builder.append_file(path, &mut file).unwrap();
+    }
+    builder.into_inner().unwrap().finish().unwrap();
 }
 
 /// Runs `command` over a damaged corpus: the documents that are whole must come out, and only they, and the loss must be
@@ -206,6 +221,55 @@ impl Made {
         list.lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+
+    /// What the corpus says of datasets of this input; no others are there.
+    fn expected(&self, corpus: &str, input: &str) -> Vec<ExpectedDataset> {
+        let mut expected = read_expectations(&fixtures().join(corpus)).datasets;
+        expected.retain(|dataset| dataset.input == input);
+        let components = expected.iter().map(|dataset| dataset.component.clone());
+        assert_eq!(self.names(), components.collect(), "{corpus}: datasets");
+        expected
+    }
+
+    fn check_documents(&self, input: &Path, dataset: &ExpectedDataset) {
+        let name = &dataset.component;
+        let mut found = self.documents(name);
+        let mut documents: Vec<_> = dataset.documents.iter().collect();
+        if dataset.order == "any" {
+            found.sort_by(|a, b| a.0.id.cmp(&b.0.id));
+            documents.sort_by(|a, b| a.id.cmp(&b.id));
+        }
+        self.compare(name, input, &documents, &found);
+    }
+
+    /// The bad records, each once. One of a line may be named by the line's number.
+    fn check_bad(&self, dataset: &ExpectedDataset) {
+        let name = &dataset.component;
+        let mut found = self.bad(name);
+        for ExpectedBad {
+            unit,
+            record,
+            reason,
+        } in &dataset.skipped
+        {
+            let is_line = |id: &str| {
+                let number = id
+                    .strip_prefix(unit)
+                    .and_then(|rest| rest.strip_prefix(':'));
+                number.is_some_and(|number| number.parse::<u64>().is_ok())
+            };
+            let is_it =
+                |bad: &BadRecord| is_reason(bad, reason) && (bad.id == *record || is_line(&bad.id));
+            let at = found.iter().position(is_it);
+            let at = at.unwrap_or_else(|| panic!("{name}: no {reason} of {record} in {found:#?}"));
+            found.remove(at);
+        }
+        assert!(found.is_empty(), "{name}: more bad records: {found:#?}");
+        let manifest = self.dataset(name).manifest().clone();
+        let counted: u64 = manifest.skipped.values().sum();
+        let expected: u64 = dataset.counts.values().sum();
+        assert_eq!(counted, expected, "{name}: {:?}", manifest.skipped);
     }
 
     fn compare(
@@ -330,27 +394,4 @@ fn read_cell(path: &Path, row: usize, column: &str) -> Vec<u8> {
 /// Whether a bad record is of this reason: what is damaged beyond recognition is no audio.
 fn is_reason(bad: &BadRecord, reason: &str) -> bool {
     bad.reason == reason || (bad.reason == "not-audio" && reason == "corrupt")
-}
-
-/// The bad records, each once. One of a line may be named by the line's number.
-fn check_bad(name: &str, dataset: &ExpectedDataset, mut found: Vec<BadRecord>) {
-    for expected in &dataset.skipped {
-        let ExpectedBad {
-            unit,
-            record,
-            reason,
-        } = expected;
-        let is_line = |id: &str| {
-            let number = id
-                .strip_prefix(unit)
-                .and_then(|rest| rest.strip_prefix(':'));
-            number.is_some_and(|number| number.parse::<u64>().is_ok())
-        };
-        let at = found
-            .iter()
-            .position(|bad| is_reason(bad, reason) && (bad.id == *record || is_line(&bad.id)));
-        let at = at.unwrap_or_else(|| panic!("{name}: no {reason} of {record} in {found:#?}"));
-        found.remove(at);
-    }
-    assert!(found.is_empty(), "{name}: more bad records: {found:#?}");
 }
