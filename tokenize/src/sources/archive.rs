@@ -22,14 +22,14 @@ pub enum Stop {
     /// Nothing more of the archive is wanted.
     Done,
     /// The job ends.
-    Job(Error),
+    Job(Box<Error>),
     /// The archive, or what it is read from.
     Content(io::Error),
 }
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
-        Stop::Job(error)
+        Stop::Job(Box::new(error))
     }
 }
 
@@ -80,7 +80,7 @@ pub fn read_members(
     let reader = compressed::open(&object.path, reader)?;
     match walk(reader, &mut |member| each(member, emit)) {
         Ok(()) | Err(Stop::Done) => Ok(()),
-        Err(Stop::Job(error)) => Err(error),
+        Err(Stop::Job(error)) => Err(*error),
         Err(Stop::Content(error)) => emit.bad(compressed::damage(&object.path, error)?),
     }
 }

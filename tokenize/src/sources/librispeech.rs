@@ -56,7 +56,9 @@ impl LibriSpeech {
                 archives.push(object);
             } else if folder.split('/').any(|part| part.starts_with("train-")) {
                 let folder = folder.to_owned();
-                let chapter = chapters.entry(folder).or_insert_with_key(Chapter::new);
+                let chapter = chapters
+                    .entry(folder)
+                    .or_insert_with_key(|folder| Chapter::new(folder));
                 chapter.add(object);
             }
         }
@@ -136,9 +138,9 @@ impl LibriSpeech {
 }
 
 impl Chapter {
-    fn new(folder: &String) -> Self {
+    fn new(folder: &str) -> Self {
         Chapter {
-            folder: folder.clone(),
+            folder: folder.to_owned(),
             ..Chapter::default()
         }
     }

@@ -18,7 +18,7 @@ use crate::source::{Emit, Grouping, RawAudio, RawUtterance, Source, Transcript, 
 /// Where the corpus is published.
 pub const PUBLISHED: &str = "hf://datasets/espnet/yodas2";
 
-/// Longest chunk, in centiseconds: an hour. It is held in memory, and longer ones have been seen in damaged ids only.
+/// Longest chunk, in centiseconds: an hour. A chunk is held in memory, whatever its id says.
 const LONGEST_CS: u64 = 3600 * 100;
 
 /// The shards of the recipe, by language.
