@@ -1,4 +1,4 @@
-//! Tar archives, compressed or not, read once from start to end, and files that lie about.
+//! Tar archives, compressed or not, read once from start to end.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -14,22 +14,22 @@ use crate::source::{Counted, Emit};
 pub struct Member<'a> {
     /// Its path in the archive, without a leading `./`.
     pub path: String,
-    /// Its length in bytes, of which a damaged archive may have fewer.
-    pub size: u64,
     content: &'a mut dyn Read,
 }
 
-/// Why a member cannot be read to its end.
+/// Why a member is not read to its end.
 pub enum Stop {
+    /// Nothing more of the archive is wanted.
+    Done,
     /// The job ends.
-    Job(Error),
+    Job(Box<Error>),
     /// The archive, or what it is read from.
     Content(io::Error),
 }
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
-        Stop::Job(error)
+        Stop::Job(Box::new(error))
     }
 }
 
@@ -79,8 +79,8 @@ pub fn read_members(
     let reader = Counted::new(store.reader(object)?, emit.counter());
     let reader = compressed::open(&object.path, reader)?;
     match walk(reader, &mut |member| each(member, emit)) {
-        Ok(()) => Ok(()),
-        Err(Stop::Job(error)) => Err(error),
+        Ok(()) | Err(Stop::Done) => Ok(()),
+        Err(Stop::Job(error)) => Err(*error),
         Err(Stop::Content(error)) => emit.bad(compressed::damage(&object.path, error)?),
     }
 }
@@ -99,14 +99,12 @@ fn walk(reader: impl Read, each: &mut Each<'_>) -> Result<(), Stop> {
             continue;
         }
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let size = entry.size();
         let mut content = Whole {
+            missing: entry.size(),
             inner: &mut entry,
-            missing: size,
         };
         each(&mut Member {
             path: path.trim_start_matches("./").to_owned(),
-            size,
             content: &mut content,
         })?;
     }
@@ -148,25 +146,6 @@ impl<R: Read> Read for Whole<R> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(count)
-    }
-}
-
-/// A recording that is a file of its own: left where it is on this machine, else read whole.
-pub fn recording(store: &Store, object: &Object, emit: &dyn Emit) -> crate::Result<audio::Input> {
-    if let Some(dir) = store.local() {
-        let size = object.size;
-        emit.counter()
-            .fetch_add(size, std::sync::atomic::Ordering::Relaxed);
-        return Ok(audio::Input::File(dir.join(&object.path)));
-    }
-    let mut data = Vec::new();
-    let mut reader = Counted::new(store.reader(object)?, emit.counter());
-    match reader.read_to_end(&mut data) {
-        Ok(_) => Ok(in_memory(&object.path, data)),
-        Err(error) => Err(match error.downcast::<stores::Error>() {
-            Ok(error) => error.into(),
-            Err(error) => Error::io("read", object.path.as_ref())(error),
-        }),
     }
 }
 
@@ -240,9 +219,8 @@ mod tests {
             Ok(())
         });
         let error = match result {
-            Ok(()) => None,
             Err(Stop::Content(error)) => Some(error),
-            Err(Stop::Job(error)) => panic!("{error}"),
+            _ => None,
         };
         (sizes, error)
     }

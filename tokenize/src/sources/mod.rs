@@ -1,11 +1,13 @@
 //! The corpora that can be tokenized, and the forms of files that they share.
 
 mod archive;
+pub mod common_voice;
 pub mod compressed;
 pub mod cvss;
 pub mod emilia;
 pub mod folder;
 mod lang;
+pub mod librispeech;
 pub mod librispeech_table;
 pub mod libritts;
 pub mod mls;
@@ -16,6 +18,9 @@ mod pairs;
 pub mod peoples_speech;
 pub mod pretokenized;
 pub mod table;
+mod tree;
+mod wav;
+pub mod yodas;
 
 use stores::Store;
 
