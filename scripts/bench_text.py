@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Measure the text encoder beside Hugging Face's tokenizers, and check that both give the same ids.
 
-    cargo build --release -p shards --example encode_text
+    cargo build --release -p shards --example encode_text && cargo build --release --bin tokenize
     scripts/bench_text.py [--keep DIR] [--threads 2] [--rounds 5] [--json FILE]
 
 The corpus is English prose that every machine with this Python has: the docstrings of the standard library and of all
 installed packages, one document a source file, in an order drawn once, as jsonl.gz like Nemotron's. The tokenizer is
 Llama 3's pipeline with 32,000 merges, trained on a fifth of it.
 Two things are measured, in turn, several rounds, and their medians reported: encoding alone, texts in memory, where
-tokenizers runs encode_batch_fast with the batch size that is fastest; and tokenizers from jsonl.gz to parquet, with
-Python's gzip and json, and pyarrow (zstd). Needs tokenizers 0.23.3 and pyarrow.
+tokenizers runs encode_batch_fast with the batch size that is fastest; and the whole way from jsonl.gz to parquet, ours
+with `tokenize nemotron`, theirs with Python's gzip and json, and pyarrow (zstd). Needs tokenizers 0.23.3 and pyarrow.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -120,6 +121,23 @@ def ours(args: argparse.Namespace, base: pathlib.Path, texts: pathlib.Path, roun
     return json.loads(subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE).stdout)
 
 
+def ours_whole(args: argparse.Namespace, folder: pathlib.Path, corpus: pathlib.Path) -> float:
+    """`tokenize nemotron` over the corpus, laid out as Nemotron-CC is; with its start and its checks."""
+    split = folder / "nemotron/contrib/Nemotron/Nemotron-CC/data-jsonl/quality=high/kind=actual/kind2=actual"
+    split.mkdir(parents=True, exist_ok=True)
+    if not (split / "part-00000.jsonl.gz").exists():
+        os.link(corpus, split / "part-00000.jsonl.gz")
+    if not (folder / "vocabulary").exists():
+        subprocess.run([args.tokenize, "vocab", "--base", folder / "tokenizer.json", "--out", folder / "vocabulary"],
+                       check=True, stdout=subprocess.DEVNULL)
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    command = [args.tokenize, "nemotron", "--split", "hq_actual", "--input", folder / "nemotron", "--tokenizer",
+               folder / "vocabulary", "--out", folder / "out", "--threads", args.threads]
+    start = time.perf_counter()
+    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
 def check_ids(tokenizer, texts: list[str], path: pathlib.Path) -> None:
     import numpy as np
 
@@ -146,10 +164,11 @@ def bench(args: argparse.Namespace, folder: pathlib.Path) -> dict:
     first = ours(args, base, plain, 1, ids)
     check_ids(tokenizer, texts, ids)
     batch = min(BATCHES, key=lambda size: peer_encode(tokenizer, texts, size))
-    secs = {"ours": [], "tokenizers": [], "tokenizers, gz to parquet": []}
+    secs = {"ours": [], "tokenizers": [], "ours, gz to parquet": [], "tokenizers, gz to parquet": []}
     for _ in range(args.rounds):
         secs["tokenizers"].append(peer_encode(tokenizer, texts, batch))
         secs["ours"].append(ours(args, base, plain, 1)["secs"][0])
+        secs["ours, gz to parquet"].append(ours_whole(args, folder, corpus))
         secs["tokenizers, gz to parquet"].append(peer_whole(tokenizer, corpus, batch, folder / "peer.parquet"))
     return {"threads": args.threads, "documents": len(texts), "bytes": first["bytes"], "tokens": first["tokens"],
             "load_secs": first["load_secs"], "peer_batch": batch, "secs": secs}
@@ -161,6 +180,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--program", type=pathlib.Path, default=pathlib.Path("target/release/examples/encode_text"))
+    parser.add_argument("--tokenize", type=pathlib.Path, default=pathlib.Path("target/release/tokenize"))
     parser.add_argument("--json", type=pathlib.Path, help="write the results here")
     args = parser.parse_args()
     os.environ |= {"RAYON_NUM_THREADS": str(args.threads), "TOKENIZERS_PARALLELISM": "true"}  # before tokenizers is loaded
@@ -170,9 +190,9 @@ def main() -> None:
         report = bench(args, folder)
     print(f"{report['documents']} documents, {report['bytes'] / 1e6:.1f} MB, {report['tokens'] / 1e6:.2f} M tokens; same ids; "
           f"batches of {report['peer_batch']}; our tokenizer loads in {report['load_secs']:.2f} s")
-    own = statistics.median(report["secs"]["ours"])
     for name, secs in report["secs"].items():
         median = statistics.median(secs)
+        own = statistics.median(report["secs"][name.replace("tokenizers", "ours")])
         print(f"{name:26} {report['bytes'] / 1e6 / median:7.1f} MB/s {report['tokens'] / 1e6 / median:6.2f} M tokens/s "
               f"{median / own:6.2f} x ours  ({', '.join(f'{value:.2f}' for value in secs)} s)")
     if args.json:

@@ -61,7 +61,7 @@ def mozilla(root: pathlib.Path) -> Dataset:
     folder = "cv-corpus-17.0-2024-03-15"
     dataset, base = Dataset("commonvoice17-en", folder), root / folder / "en"
     lines = training() + [line(17285815, "en-1-3", 0.4, fault="missing-audio"),
-                          line(17285816, "en-2-0", 0.4, fault="corrupt")]
+                          line(17285816, "en-2-0", 0.4, fault="not-audio")]
     for l in lines + held_out():
         if l.fault != "missing-audio":
             files.write(base / "clips" / f"{l.key}.mp3", files.damaged_sound() if l.fault else l.piece.encode("mp3"))

@@ -78,7 +78,7 @@ def faulty() -> list[Utterance]:
         utterance(f"{torn}_W000004", "en-0-1", 0.4, "SPEAKER_00", text="  \n"),
         utterance(f"{torn}_W000005", "en-0-2", 0.6, "SPEAKER_01"),
         utterance(f"{torn}_W000006", "en-0-3", 0.4, "SPEAKER_01", declared=5.0, fault="duration"),
-        utterance(f"{lost}_W000000", "en-1-3", 0.4, "SPEAKER_00", mp3=files.damaged_sound(), fault="corrupt"),
+        utterance(f"{lost}_W000000", "en-1-3", 0.4, "SPEAKER_00", mp3=files.damaged_sound(), fault="not-audio"),
         utterance(f"{lost}_W000001", "en-1-3", 0.4, "SPEAKER_00", json=b'{"id": "EN_all-_lost02_W000001", "te',
                   fault="bad-json", parts="jm"),
         utterance(f"{whole}_W000000", "en-2-3", 0.6, "SPEAKER_00"),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
-use tests::{TokenizeJob, assert_same_bytes, corpus, kill_at_random, run_ok};
+use tests::{TokenizeJob, assert_same_bytes, bin, corpus, fixture, kill_at_random, run_ok};
 
 /// Kills in all, over as many jobs as it takes.
 const KILLS: usize = 24;
@@ -89,4 +89,54 @@ fn any_number_of_kills_leaves_the_bytes_of_an_undisturbed_run() {
     println!(
         "{kills} kills of {jobs} jobs of {shards} shards, {duration:?} undisturbed; {kept} shards outlived a kill"
     );
+}
+
+/// Every source of the recipe in turn, from the miniature corpora: each is killed ten times.
+#[test]
+fn sources_of_archives_and_tables_survive_kills_too() {
+    let job = TokenizeJob::new();
+    let sources: [(&str, &[&str]); 4] = [
+        ("yodas", &["yodas", "--langs", "en,es"]),
+        (
+            "emilia",
+            &[
+                "emilia",
+                "--langs",
+                "EN,DE",
+                "--split",
+                "Emilia,Emilia-YODAS",
+            ],
+        ),
+        ("mls", &["mls"]),
+        ("nemotron", &["nemotron", "--split", "hq_actual"]),
+    ];
+    for (seed, (name, arguments)) in sources.into_iter().enumerate() {
+        let tokenize = |out: &Path| {
+            let mut command = bin("tokenize");
+            command.args(arguments).args(["--max-bad", "1"]);
+            command.arg("--input").arg(fixture("sources").join(name));
+            command
+                .arg("--tokenizer")
+                .arg(job.tokenizer())
+                .arg("--out")
+                .arg(out);
+            if name != "nemotron" {
+                command.args(["--codec", "mel-rvq"]);
+            }
+            command
+        };
+        let undisturbed = job.path(&format!("{name}-undisturbed"));
+        let start = Instant::now();
+        run_ok(&mut tokenize(&undisturbed));
+        let duration = start.elapsed();
+        let (mut kills, mut jobs) = (0, 0);
+        while kills < 10 {
+            let out = job.path(&format!("{name}-{jobs}"));
+            let seed = (1000 * seed + jobs) as u64;
+            let ended = kill_at_random(|| tokenize(&out), duration, 10, seed, || {});
+            run_ok(&mut tokenize(&out));
+            assert_same_bytes(&out, &undisturbed);
+            (kills, jobs) = (kills + ended.killed, jobs + 1);
+        }
+    }
 }

@@ -60,7 +60,7 @@ impl Pulse {
         let now = Instant::now();
         let mut pulse = Pulse {
             store: store.clone(),
-            file: format!("{FOLDER}/{}-of-{}.json", worker.index, worker.count),
+            file: format!("{FOLDER}/{}", file_name(worker)),
             started: now,
             last: now,
             beat: Heartbeat {
@@ -113,6 +113,11 @@ pub fn read_all(store: &Store) -> Result<Vec<Heartbeat>> {
         beats.extend(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()));
     }
     Ok(beats)
+}
+
+/// The name of a worker's file.
+pub fn file_name(worker: Worker) -> String {
+    format!("{}-of-{}.json", worker.index, worker.count)
 }
 
 /// Seconds since 1970.

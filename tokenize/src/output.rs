@@ -14,6 +14,7 @@ use stores::Store;
 use tempfile::TempDir;
 
 use crate::error::{Error, Result};
+use crate::heartbeat;
 use crate::skipped::{self, BadRecord};
 use crate::worker::Worker;
 
@@ -86,7 +87,9 @@ impl OutputDir {
         if let Writable::Folder(dir) = &output.writable {
             for folder in ["", "units", "skipped", "tokenizer", "workers"] {
                 remove_partial(&dir.join(folder), |name| {
-                    worker == Worker::ALONE || units.iter().any(|&unit| is_of_unit(name, unit))
+                    worker == Worker::ALONE
+                        || name.starts_with(&format!(".{}.", heartbeat::file_name(worker)))
+                        || units.iter().any(|&unit| is_of_unit(name, unit))
                 })?;
             }
         }
@@ -273,7 +276,11 @@ pub fn check(store: &Store, job: &Job, overwrite: bool) -> Result<Found> {
             dir: store.location().into(),
             differences: differences(&found, job),
         }),
-        None => refuse_other_data(store).map(|()| Found::Nothing),
+        None => match refuse_other_data(store) {
+            // another worker may have begun since the job was looked for
+            Err(_) if read_job(store)?.is_some() => check(store, job, overwrite),
+            refused => refused.map(|()| Found::Nothing),
+        },
     }
 }
 

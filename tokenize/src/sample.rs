@@ -95,7 +95,7 @@ impl Listener<'_> {
                 return Ok(Some(name));
             }
         }
-        let is_repeated = filters.unique_text && !self.texts.insert(text);
+        let is_repeated = filters.unique_text && !text.is_empty() && !self.texts.insert(text);
         Ok(is_repeated.then_some("unique-text"))
     }
 

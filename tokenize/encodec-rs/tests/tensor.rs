@@ -1,13 +1,15 @@
 //! Codecs on a Burn backend against transformers (`scripts/make_codec_fixtures.py`), alone and in batches.
 
+mod common;
+
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::backend::Flex;
 use encodec_rs::tensor::TensorCodec;
 use encodec_rs::{Codec, Codes, models};
-use safetensors::SafeTensors;
+
+use common::Array;
 
 /// Of decoded samples, relative to the loudest: what f32 sums in another order differ by after some twenty layers is
 /// below a tenth of it.
@@ -29,91 +31,58 @@ struct Case {
     decoded: BTreeMap<usize, Vec<f32>>,
 }
 
-fn fixtures(kind: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(kind)
-}
-
-fn folders(kind: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(fixtures(kind)).unwrap();
-    let mut folders: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    folders.sort();
-    assert!(folders.len() > 2);
-    folders
-}
-
-fn open(folder: &Path, codebooks: usize) -> (String, TensorCodec<Flex>) {
+fn open(folder: &Path, codebooks: usize) -> TensorCodec<Flex> {
     let name = folder.file_name().unwrap().to_str().unwrap();
     let model = models::load(folder, name, Some(codebooks)).unwrap();
-    (
-        name.to_owned(),
-        TensorCodec::new(&model, &Default::default()),
-    )
+    TensorCodec::new(&model, &Default::default())
 }
 
-fn floats(tensors: &SafeTensors, name: &str) -> Vec<f32> {
-    let bytes = tensors.tensor(name).unwrap().data().chunks_exact(4);
-    bytes
-        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-        .collect()
+/// The codes of `[frames, codebooks]`.
+fn codes(array: &Array) -> Codes {
+    Codes::new(array.shape[1], array.codes())
 }
 
-fn numbers(tensors: &SafeTensors, name: &str) -> Vec<usize> {
-    let bytes = tensors.tensor(name).unwrap().data().chunks_exact(4);
-    bytes
-        .map(|b| u32::from_le_bytes(b.try_into().unwrap()) as usize)
-        .collect()
-}
-
-fn codes(tensors: &SafeTensors, name: &str) -> Codes {
-    let view = tensors.tensor(name).unwrap();
-    let data = view
-        .data()
-        .chunks_exact(2)
-        .map(|b| u16::from_le_bytes(b.try_into().unwrap()));
-    Codes::new(view.shape()[1], data.collect())
-}
-
-fn read(folder: &Path) -> Fixture {
-    let bytes = fs::read(folder.join("reference.safetensors")).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let mut names: Vec<_> = tensors
-        .names()
-        .into_iter()
-        .filter_map(|n| n.strip_suffix(".input"))
-        .collect();
-    names.sort();
+fn read(fixture: &common::Fixture) -> Fixture {
+    let arrays = &fixture.arrays;
+    let names = arrays.keys().filter_map(|name| name.strip_suffix(".input"));
     let cases: Vec<Case> = names
-        .into_iter()
         .map(|name| {
-            let mut codes = codes(&tensors, &format!("{name}.codes"));
-            if tensors.tensor(&format!("{name}.scales")).is_ok() {
-                codes.scales = floats(&tensors, &format!("{name}.scales"));
+            let mut codes = codes(&arrays[&format!("{name}.codes")]);
+            if let Some(scales) = arrays.get(&format!("{name}.scales")) {
+                codes.scales = scales.floats();
             }
             let whole = format!("{name}.decoded");
-            let decoded = tensors.names().into_iter().filter_map(|tensor| {
-                let codebooks = match tensor.strip_prefix(&whole)? {
+            let decoded = arrays.iter().filter_map(|(array, samples)| {
+                let codebooks = match array.strip_prefix(&whole)? {
                     "" => codes.codebooks,
                     few => few.strip_prefix('.')?.parse().unwrap(),
                 };
-                Some((codebooks, floats(&tensors, tensor)))
+                Some((codebooks, samples.floats()))
             });
             Case {
                 name: name.to_owned(),
-                input: floats(&tensors, &format!("{name}.input")),
+                input: arrays[&format!("{name}.input")].floats(),
                 decoded: decoded.collect(),
                 codes,
             }
         })
         .collect();
-    let (name, codec) = open(folder, cases[0].codes.codebooks);
-    Fixture { name, codec, cases }
+    Fixture {
+        name: fixture.name().to_owned(),
+        codec: open(&fixture.folder, cases[0].codes.codebooks),
+        cases,
+    }
+}
+
+fn fixtures() -> Vec<common::Fixture> {
+    let fixtures = common::Fixture::all("codecs", "reference.safetensors");
+    assert!(fixtures.len() > 2);
+    fixtures
 }
 
 fn each_fixture(check: impl Fn(&Fixture)) {
-    for folder in folders("codecs") {
-        check(&read(&folder));
+    for fixture in fixtures() {
+        check(&read(&fixture));
     }
 }
 
@@ -239,16 +208,14 @@ fn first(codes: &Codes, codebooks: usize) -> Codes {
 /// Models with the kernels and strides of the published ones.
 #[test]
 fn published_geometries_encode_all_lengths_in_a_batch() {
-    for folder in folders("lengths") {
-        let bytes = fs::read(folder.join("lengths.safetensors")).unwrap();
-        let tensors = SafeTensors::deserialize(&bytes).unwrap();
-        let expected = codes(&tensors, "codes");
-        let (name, codec) = open(&folder, expected.codebooks);
-        let (signal, channels) = (floats(&tensors, "signal"), codec.spec().channels);
-        let (offsets, lengths) = (
-            numbers(&tensors, "coded.offsets"),
-            numbers(&tensors, "coded.lengths"),
-        );
+    for fixture in common::Fixture::all("lengths", "lengths.safetensors") {
+        let (name, arrays) = (fixture.name(), &fixture.arrays);
+        let expected = codes(&arrays["codes"]);
+        let codec = open(&fixture.folder, expected.codebooks);
+        let (signal, channels) = (arrays["signal"].floats(), codec.spec().channels);
+        let numbers =
+            |name: &str| -> Vec<usize> { arrays[name].data.iter().map(|&x| x as usize).collect() };
+        let (offsets, lengths) = (numbers("coded.offsets"), numbers("coded.lengths"));
         let pieces = offsets.iter().zip(&lengths);
         let pieces: Vec<_> = pieces
             .map(|(at, n)| &signal[at * channels..(at + n) * channels])
@@ -266,7 +233,9 @@ fn published_geometries_encode_all_lengths_in_a_batch() {
 
 #[test]
 fn a_bad_utterance_leaves_the_others_alone() {
-    let fixture = read(&fixtures("codecs").join("encodec-48khz"));
+    let all = fixtures();
+    let fixture = all.iter().find(|fixture| fixture.name() == "encodec-48khz");
+    let fixture = read(fixture.unwrap());
     let good = fixture
         .cases
         .iter()

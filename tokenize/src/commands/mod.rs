@@ -3,10 +3,13 @@
 mod codec;
 mod codec_check;
 mod codec_train;
+mod common_voice;
 mod cvss;
 mod decode;
+mod emilia;
 mod folder;
 mod job;
+mod librispeech;
 mod libritts;
 mod mls;
 mod nemotron;
@@ -14,6 +17,7 @@ mod peoples_speech;
 mod pretokenized;
 mod stats;
 mod vocab;
+mod yodas;
 
 use std::process::ExitCode;
 
@@ -36,13 +40,17 @@ Examples:
 
 #[derive(Subcommand)]
 enum Command {
+    CommonVoice(common_voice::Args),
     Cvss(cvss::Args),
+    Emilia(emilia::Args),
     Folder(folder::Args),
+    Librispeech(librispeech::Args),
     Libritts(libritts::Args),
     Mls(mls::Args),
     Nemotron(nemotron::Args),
     PeoplesSpeech(peoples_speech::Args),
     Pretokenized(pretokenized::Args),
+    Yodas(yodas::Args),
     Stats(stats::Args),
     Decode(decode::Args),
     Vocab(vocab::Args),
@@ -53,13 +61,17 @@ enum Command {
 /// Runs the program; errors end with exit code 1, wrong usage with 2.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::CommonVoice(args) => common_voice::run(&args),
         Command::Cvss(args) => cvss::run(&args),
+        Command::Emilia(args) => emilia::run(&args),
         Command::Folder(args) => folder::run(&args),
+        Command::Librispeech(args) => librispeech::run(&args),
         Command::Libritts(args) => libritts::run(&args),
         Command::Mls(args) => mls::run(&args),
         Command::Nemotron(args) => nemotron::run(&args),
         Command::PeoplesSpeech(args) => peoples_speech::run(&args),
         Command::Pretokenized(args) => pretokenized::run(&args),
+        Command::Yodas(args) => yodas::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Decode(args) => decode::run(&args),
         Command::Vocab(args) => vocab::run(&args),

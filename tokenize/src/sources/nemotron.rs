@@ -4,12 +4,13 @@
 //! A line is an object with `text`, and `warc_record_id` or `id`. Text is taken as it is but for white space at its ends.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 
+use rayon::prelude::*;
 use serde::Deserialize;
 use stores::{Object, Store};
 
-use super::compressed;
+use super::{compressed, layout};
 use crate::error::{Error, Result};
 use crate::skipped::BadRecord;
 use crate::source::{Counted, Emit, Grouping, RawUtterance, Source, Transcript, Unit};
@@ -18,6 +19,8 @@ use crate::source::{Counted, Emit, Grouping, RawUtterance, Source, Transcript, U
 pub const PUBLISHED: &str = "https://data.commoncrawl.org";
 
 const FOLDER: &str = "contrib/Nemotron/Nemotron-CC/data-jsonl";
+/// The list of all files.
+const PATHS: &str = "contrib/Nemotron/Nemotron-CC/data-jsonl.paths.gz";
 
 /// The splits by the recipe's names, with the folder of each.
 pub const SPLITS: [(&str, &str); 7] = [
@@ -42,14 +45,17 @@ impl Nemotron {
     /// Lists the files of a split, one of [`SPLITS`].
     ///
     /// # Errors
-    /// [`Error::Layout`] if there are none.
+    /// [`Error::Layout`](crate::Error::Layout) if there are none.
     pub fn open(store: &Store, split: &str) -> Result<Self> {
         let (name, folder) = SPLITS
             .into_iter()
             .find(|(name, _)| *name == split)
             .ok_or_else(|| layout(store, format!("there is no split {split:?}")))?;
         let folder = format!("{FOLDER}/{folder}");
-        let mut objects = store.list(&folder)?;
+        let mut objects = match store.location().starts_with("http") {
+            true => published(store, &folder)?,
+            false => store.list(&folder)?,
+        };
         objects.retain(|object| compressed::has_extension(&object.path, "jsonl"));
         if objects.is_empty() {
             let wanted =
@@ -65,11 +71,27 @@ impl Nemotron {
     }
 }
 
-fn layout(store: &Store, problem: String) -> Error {
-    Error::Layout {
-        location: store.location().to_owned(),
-        problem,
-    }
+/// The files below a folder, from the list that Common Crawl publishes, for a web server has no listing.
+fn published(store: &Store, folder: &str) -> Result<Vec<Object>> {
+    let list = store.read(PATHS)?;
+    let list = list.ok_or_else(|| layout(store, format!("there is no list {PATHS}")))?;
+    let mut text = String::new();
+    compressed::open(PATHS, &list[..])?
+        .read_to_string(&mut text)
+        .map_err(Error::io("read", PATHS.as_ref()))?;
+    let paths = text.lines().filter(|path| path.starts_with(folder));
+    let mut paths: Vec<&str> = paths.collect();
+    paths.sort_unstable();
+    let head = |path: &&str| {
+        let found = store.head(path)?;
+        found.ok_or_else(|| {
+            layout(
+                store,
+                format!("{path} is in the list {PATHS} and not there"),
+            )
+        })
+    };
+    paths.par_iter().map(head).collect()
 }
 
 /// A line. Other fields are left alone.

@@ -223,8 +223,9 @@ fn damage_is_a_bad_record() {
         // a name that is damaged is a column that is missing, and some bytes are values, of which parquet has no checksum
         if let Ok(heard) = hear(dir.path()) {
             assert!(heard.bad.len() <= 1);
-            let is_whole = heard.rows.len() == expected.len();
-            assert!(is_whole || heard.bad.len() == 1, "byte {at}");
+            // all rows may be there and their count in the footer wrong
+            let is_told = heard.rows.len() == expected.len() || heard.bad.len() == 1;
+            assert!(is_told, "byte {at}: {:?}", heard.bad);
         }
     }
 }

@@ -1,0 +1,34 @@
+//! `tokenize common-voice`.
+
+use super::codec::CodecArgs;
+use super::job::{InputArgs, JobArgs};
+use crate::job::Coding;
+use crate::source::Source;
+use crate::sources::common_voice::{CommonVoice, PUBLISHED};
+
+const EXAMPLES: &str = "\
+Examples:
+  tokenize common-voice --tokenizer tokenizer --out data
+  tokenize common-voice --input /data/cv-corpus-17.0-2024-03-15 --tokenizer tokenizer --out data
+
+Makes DATA/commonvoice17-en. Running the same command again continues where it stopped.";
+
+/// Tokenize the English training part of Common Voice 17: read sentences, an utterance a document
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
+    job: JobArgs,
+    #[command(flatten)]
+    codec: CodecArgs,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let store = args.input.open(PUBLISHED)?;
+    let sources: [Box<dyn Source>; 1] = [Box::new(CommonVoice::open(&store)?)];
+    let codec = args.codec.open()?;
+    let coding = Coding::Codec(&*codec, args.codec.precision.into());
+    args.job.run_all(&sources, &coding)
+}
