@@ -4,10 +4,15 @@ mod codec;
 mod codec_check;
 mod codec_train;
 mod decode;
+mod export;
 mod folder;
 mod job;
+mod merge;
 mod nemotron;
+mod retext;
 mod stats;
+mod status;
+mod verify;
 mod vocab;
 
 use std::process::ExitCode;
@@ -35,6 +40,11 @@ enum Command {
     Nemotron(nemotron::Args),
     Stats(stats::Args),
     Decode(decode::Args),
+    Export(export::Args),
+    Merge(merge::Args),
+    Retext(retext::Args),
+    Status(status::Args),
+    Verify(verify::Args),
     Vocab(vocab::Args),
     CodecCheck(codec_check::Args),
     CodecTrain(codec_train::Args),
@@ -47,6 +57,11 @@ pub fn main() -> ExitCode {
         Command::Nemotron(args) => nemotron::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Decode(args) => decode::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::Retext(args) => retext::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Vocab(args) => vocab::run(&args),
         Command::CodecCheck(args) => codec_check::run(&args),
         Command::CodecTrain(args) => codec_train::run(&args),

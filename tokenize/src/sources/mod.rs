@@ -4,3 +4,4 @@ pub mod compressed;
 pub mod folder;
 mod lang;
 pub mod nemotron;
+pub mod retext;
