@@ -1,9 +1,8 @@
 //! What every row group holds, known from the light columns of the shards.
 
 use crate::error::Result;
-use crate::view::{View, rendered_tokens};
 use sha2::{Digest, Sha256};
-use shards::ShardReader;
+use shards::{ShardReader, View, rendered_tokens};
 
 /// One row group of a corpus.
 #[derive(Clone, Debug)]

@@ -12,7 +12,6 @@ mod loader;
 mod mixture;
 mod pack;
 mod permutation;
-mod view;
 
 pub use error::{Error, Result};
 pub use index::is_validation;
@@ -20,4 +19,4 @@ pub use loader::{ComponentSummary, Loader, LoaderOptions, LoaderSummary};
 pub use mixture::{Component, Mixture};
 pub use pack::Sequence;
 pub use permutation::Permutation;
-pub use view::{Order, View, rendered_tokens};
+pub use shards::View;

@@ -10,10 +10,9 @@ use crate::error::{Error, Result};
 use crate::mixture::Mixture;
 use crate::pack::{Packed, Sequence};
 use crate::permutation::{Permutation, derive_key};
-use crate::view::View;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use shards::{CodecInfo, Vocab};
+use shards::{CodecInfo, View, Vocab};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

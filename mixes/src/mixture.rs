@@ -1,9 +1,9 @@
 //! Mixtures: which corpora, in which view, with which weight; one TOML file each.
 
 use crate::error::{Error, Result};
-use crate::view::View;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use shards::View;
 use std::fs;
 use std::path::{Component as PathPart, Path};
 

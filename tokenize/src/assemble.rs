@@ -129,16 +129,17 @@ fn repeated(first: &Encoded, second: &Encoded) -> BadRecord {
 fn document(source: &str, id: String, utterances: Vec<Encoded>) -> Document {
     let mut numbers: HashMap<String, u16> = HashMap::new();
     let (lang, origin) = (utterances[0].lang.clone(), utterances[0].origin.clone());
+    let source = utterances[0].source.as_deref().unwrap_or(source).to_owned();
     let segments = utterances.into_iter().map(|mut utterance| {
-        utterance.segment.speaker = utterance.speaker.map(|name| {
+        if let Some(name) = utterance.speaker {
             let next = numbers.len().min(usize::from(u16::MAX)) as u16;
-            *numbers.entry(name).or_insert(next)
-        });
+            utterance.segment.speaker = Some(*numbers.entry(name).or_insert(next));
+        }
         utterance.segment
     });
     Document {
         id,
-        source: source.to_owned(),
+        source,
         lang,
         segments: segments.collect(),
         origin,

@@ -8,7 +8,7 @@ use shards::{Segment, Vocab};
 
 use crate::filter::{Filters, Loudness};
 use crate::skipped::BadRecord;
-use crate::source::{RawAudio, RawUtterance, Transcript};
+use crate::source::{RawAudio, RawUtterance, Stored, Transcript};
 
 /// Longest stretch of audio a codec sees at once. Longer recordings are encoded in pieces, whose codes are concatenated.
 pub const PIECE_SECS: u32 = 60;
@@ -46,7 +46,9 @@ pub struct Encoded {
     pub origin: String,
     /// Speaker, by any name.
     pub speaker: Option<String>,
-    /// Text and codes; its speaker is numbered with the document.
+    /// The document's source, where it is not the corpus at hand.
+    pub source: Option<String>,
+    /// Text and codes; its speaker is numbered with the document, unless it was before.
     pub segment: Segment,
     /// Length of the recording decoded for it.
     pub audio_secs: f64,
@@ -142,12 +144,15 @@ impl<'a> Group<'a> {
     }
 
     /// Adds an utterance.
-    pub fn add(&mut self, raw: RawUtterance) {
+    pub fn add(&mut self, mut raw: RawUtterance) {
         let at = self.drafts.len();
         self.drafts.push(Draft {
             encoded: Encoded::default(),
             fault: None,
         });
+        if let Some(stored) = raw.stored.take() {
+            return self.add_stored(at, raw, *stored);
+        }
         // text first: a bad transcript is found without decoding audio
         let segment = match self.encoder.text(&raw) {
             Ok((text, text_ids)) => {
@@ -168,6 +173,27 @@ impl<'a> Group<'a> {
         });
         let draft = &mut self.drafts[at];
         draft.fault = draft.fault.take().or(done.err());
+        draft.encoded.describe(raw);
+    }
+
+    /// Gives a segment the ids of this tokenizer; its text is not even trimmed.
+    fn add_stored(&mut self, at: usize, raw: RawUtterance, stored: Stored) {
+        let Stored {
+            source,
+            mut segment,
+        } = stored;
+        self.taken.1 += usize::from(!segment.codes.is_empty());
+        self.taken.2 += segment.text.len();
+        let draft = &mut self.drafts[at];
+        match self.encoder.vocab.encode_text(&segment.text) {
+            Ok(ids) => segment.text_ids = ids,
+            Err(error) => {
+                let message = format!("{}: {error}", raw.origin);
+                draft.fault = Some(Fault::Bad("text", message));
+            }
+        }
+        draft.encoded.segment = segment;
+        draft.encoded.source = Some(source);
         draft.encoded.describe(raw);
     }
 

@@ -148,6 +148,59 @@ pub enum Error {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// Datasets that cannot become one.
+    #[error(
+        "{} and {} cannot be merged: their {what} differ ({first_has} and {second_has}); merge datasets that were made alike",
+        first.display(), second.display()
+    )]
+    Unlike {
+        /// A dataset.
+        first: PathBuf,
+        /// Another.
+        second: PathBuf,
+        /// What is not the same.
+        what: &'static str,
+        /// What the first has.
+        first_has: String,
+        /// What the second has.
+        second_has: String,
+    },
+    /// Documents of one id in datasets that were to become one.
+    #[error(
+        "{n} ids occur more than once: {}; ids of a dataset must differ, so merge without one of these", shown.join("; ")
+    )]
+    RepeatedIds {
+        /// How many there are.
+        n: usize,
+        /// Some of them, each with its files.
+        shown: Vec<String>,
+    },
+    /// More documents than `--max-bad` allows cannot be spelled as text.
+    #[error(
+        "{bad} of {total} documents cannot be written as text, more than --max-bad {max_bad} allows: {}; they are listed in {}. \
+         Export token ids with --to parquet or --to jsonl, or rerun with a larger --max-bad to go without them",
+        list(reasons), list_file.display()
+    )]
+    Unspellable {
+        /// Documents left out.
+        bad: u64,
+        /// All documents.
+        total: u64,
+        /// The fraction allowed.
+        max_bad: f64,
+        /// Documents by reason.
+        reasons: BTreeMap<String, u64>,
+        /// Where they are listed.
+        list_file: PathBuf,
+    },
+    /// The parquet library could not write an export.
+    #[error("cannot write {}: {cause}; check the disk's free space and run again", path.display())]
+    WriteExport {
+        /// The file.
+        path: PathBuf,
+        /// Its reason.
+        cause: parquet::errors::ParquetError,
+    },
     /// Reading of the input was stopped by those it was read for.
     #[error("stopped")]
     Stopped,

@@ -32,6 +32,8 @@ pub struct Heartbeat {
     pub unit: Option<usize>,
     /// Bytes of input it has read.
     pub bytes: u64,
+    /// Those of them that it read since it began the unit.
+    pub unit_bytes: u64,
     /// Seconds of audio it has encoded.
     pub audio_secs: f64,
     /// What stopped it.
@@ -51,6 +53,8 @@ pub struct Pulse {
     file: String,
     started: Instant,
     last: Instant,
+    /// Bytes it had read when it began the unit.
+    before_unit: u64,
     beat: Heartbeat,
 }
 
@@ -63,6 +67,7 @@ impl Pulse {
             file: format!("{FOLDER}/{}", file_name(worker)),
             started: now,
             last: now,
+            before_unit: 0,
             beat: Heartbeat {
                 worker: worker.to_string(),
                 host: host(),
@@ -76,7 +81,12 @@ impl Pulse {
 
     /// Says what is done by now, if it is time to.
     pub fn beat(&mut self, unit: Option<usize>, bytes: u64, audio_secs: f64) -> Result<()> {
-        let is_due = self.last.elapsed() >= EVERY || unit != self.beat.unit;
+        let is_new = unit != self.beat.unit;
+        if is_new {
+            self.before_unit = bytes;
+        }
+        let is_due = self.last.elapsed() >= EVERY || is_new;
+        self.beat.unit_bytes = bytes - self.before_unit;
         (self.beat.unit, self.beat.bytes, self.beat.audio_secs) = (unit, bytes, audio_secs);
         match is_due {
             true => self.write(),
@@ -143,10 +153,12 @@ mod tests {
         let worker = Worker { index: 1, count: 3 };
         let mut pulse = Pulse::start(&store, worker).unwrap();
         pulse.beat(Some(4), 100, 2.5).unwrap();
+        pulse.last = Instant::now().checked_sub(EVERY).unwrap();
+        pulse.beat(Some(4), 130, 2.5).unwrap();
         let seen = read_all(&store).unwrap().remove(0);
         assert_eq!(
-            (seen.worker.as_str(), seen.unit, seen.bytes),
-            ("1/3", Some(4), 100)
+            (seen.worker.as_str(), seen.unit, seen.bytes, seen.unit_bytes),
+            ("1/3", Some(4), 130, 30)
         );
         assert!(seen.is_alive(seen.time_unix + SILENT_SECS));
         assert!(!seen.is_alive(seen.time_unix + SILENT_SECS + 1));

@@ -109,14 +109,15 @@ impl Tokenization<'_> {
         arguments.insert("name".to_owned(), self.source.name().to_owned());
         let layout = serde_json::to_vec(self.vocab.layout()).expect("plain data has a JSON form");
         arguments.insert("vocab_sha256".to_owned(), shards::sha256_hex(&layout));
-        let units = self.source.units().iter();
+        let units = self.source.units();
         Job::new(
             self.source.kind(),
             arguments,
             self.coding.info(),
             self.vocab.info().clone(),
-            units.map(|unit| unit.label.clone()).collect(),
+            units.iter().map(|unit| unit.label.clone()).collect(),
         )
+        .with_unit_bytes(units.iter().map(|unit| unit.bytes).collect())
     }
 
     /// Refuses a tokenizer without ids for the codec's codes.

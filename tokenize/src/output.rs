@@ -23,7 +23,8 @@ const TOKENIZER_FILES: [&str; 3] = [
     "audio_vocab.json",
     "tokenizer_config.json",
 ];
-const ALL_SKIPPED: &str = "skipped.jsonl";
+/// The name of the list of all bad records.
+pub const ALL_SKIPPED: &str = "skipped.jsonl";
 
 /// An output folder. A local one is locked against another process of the same number for as long as this lives.
 pub struct OutputDir {
@@ -225,6 +226,33 @@ pub fn read_job(store: &Store) -> Result<Option<Job>> {
     Ok(bytes.map(|bytes| Job::parse(&bytes, &path)).transpose()?)
 }
 
+/// The folder and the job of a dataset that must be there.
+pub fn open_job(dir: &Path) -> Result<(Store, Job)> {
+    let store = Store::open(&dir.to_string_lossy())?;
+    match read_job(&store)? {
+        Some(job) => Ok((store, job)),
+        None => Err(shards::Error::NotADataset { path: dir.into() }.into()),
+    }
+}
+
+/// The bad records of unit `index`.
+pub fn read_skipped(store: &Store, index: usize) -> Result<Vec<BadRecord>> {
+    read_bad_records(store, &skipped_file(index))
+}
+
+/// The bad records of all units, as they were merged.
+pub fn read_all_skipped(store: &Store) -> Result<Vec<BadRecord>> {
+    read_bad_records(store, ALL_SKIPPED)
+}
+
+fn read_bad_records(store: &Store, name: &str) -> Result<Vec<BadRecord>> {
+    let lines = store.read(name)?.unwrap_or_default();
+    skipped::from_json_lines(&lines).map_err(|problem| Error::Record {
+        path: Path::new(store.location()).join(name),
+        problem,
+    })
+}
+
 /// Counts by key, added up.
 pub fn sum<'a>(counts: impl Iterator<Item = &'a BTreeMap<String, u64>>) -> BTreeMap<String, u64> {
     let mut total = BTreeMap::new();
@@ -234,11 +262,13 @@ pub fn sum<'a>(counts: impl Iterator<Item = &'a BTreeMap<String, u64>>) -> BTree
     total
 }
 
-fn record_file(index: usize) -> String {
+/// The name of the record of unit `index`.
+pub fn record_file(index: usize) -> String {
     format!("units/part-{index:05}.json")
 }
 
-fn skipped_file(index: usize) -> String {
+/// The name of the list of bad records of unit `index`.
+pub fn skipped_file(index: usize) -> String {
     format!("skipped/part-{index:05}.jsonl")
 }
 

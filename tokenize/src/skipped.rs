@@ -27,6 +27,17 @@ pub fn to_json_lines(records: &[BadRecord]) -> Vec<u8> {
     text
 }
 
+/// The records of JSON lines; or which line is none, and why.
+pub fn from_json_lines(lines: &[u8]) -> Result<Vec<BadRecord>, String> {
+    let lines = lines.split(|&byte| byte == b'\n').enumerate();
+    lines
+        .filter(|(_, line)| !line.is_empty())
+        .map(|(at, line)| {
+            serde_json::from_slice(line).map_err(|error| format!("line {}: {error}", at + 1))
+        })
+        .collect()
+}
+
 /// Records by reason.
 pub fn count(records: &[BadRecord]) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
@@ -49,12 +60,10 @@ mod tests {
             message: "two\nlines".into(),
         };
         let records = [record("a", "nan"), record("b", "empty"), record("c", "nan")];
-        let text = String::from_utf8(to_json_lines(&records)).unwrap();
-        let read: Vec<BadRecord> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
-        assert_eq!(read, records);
+        let mut lines = to_json_lines(&records);
+        assert_eq!(from_json_lines(&lines).unwrap(), records);
+        lines.extend(b"{\"id\": 5}\n");
+        assert!(from_json_lines(&lines).unwrap_err().starts_with("line 4: "));
         assert_eq!(
             count(&records),
             BTreeMap::from([("empty".into(), 1), ("nan".into(), 2)])

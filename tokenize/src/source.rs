@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use shards::WriterOptions;
+use shards::{Segment, WriterOptions};
 use stores::Object;
 
 use crate::error::Result;
@@ -116,6 +116,18 @@ pub struct RawUtterance {
     pub span_ms: Option<(u32, u32)>,
     /// Speaker, by any name; numbered within the document by first appearance.
     pub speaker: Option<String>,
+    /// What a shard has already, of which only the text is tokenized again. It stands for transcript, audio, span and
+    /// speaker.
+    pub stored: Option<Box<Stored>>,
+}
+
+/// A segment of a finished dataset.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored {
+    /// The source that its document names.
+    pub source: String,
+    /// The segment.
+    pub segment: Segment,
 }
 
 /// The audio of an utterance.
@@ -149,11 +161,15 @@ impl RawUtterance {
             Transcript::Text(text) => text.len(),
             Transcript::None | Transcript::File(_) => 0,
         };
-        text + match &self.audio {
-            RawAudio::Recording(audio::Input::Bytes { data, .. }) => data.len(),
-            RawAudio::Codes(codes) => 2 * codes.len(),
-            RawAudio::None | RawAudio::Recording(audio::Input::File(_)) => 0,
-        }
+        let stored = self.stored.as_ref().map_or(0, |stored| {
+            stored.segment.text.len() + 2 * stored.segment.codes.len()
+        });
+        text + stored
+            + match &self.audio {
+                RawAudio::Recording(audio::Input::Bytes { data, .. }) => data.len(),
+                RawAudio::Codes(codes) => 2 * codes.len(),
+                RawAudio::None | RawAudio::Recording(audio::Input::File(_)) => 0,
+            }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a document must satisfy before it is written.
+//! What a document must satisfy to be written.
 
 use crate::document::{Document, Segment};
 use crate::error::{Error, Result, describe};
@@ -6,7 +6,7 @@ use crate::layout::TokenKind;
 use crate::meta::ShardMeta;
 
 /// Refuses documents that no reader could use, naming the first offender.
-pub(crate) fn check_document(document: &Document, meta: &ShardMeta) -> Result<()> {
+pub fn check_document(document: &Document, meta: &ShardMeta) -> Result<()> {
     if document.id.is_empty() {
         let origin = document.origin.clone();
         return Err(Error::EmptyId { origin });

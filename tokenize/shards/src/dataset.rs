@@ -37,6 +37,9 @@ pub struct Job {
     pub tokenizer: TokenizerInfo,
     /// The planned units of input, in order; unit i becomes shard i.
     pub units: Vec<String>,
+    /// Size of the input of each unit in bytes, for estimates of the time that is left.
+    #[serde(default)]
+    pub unit_bytes: Vec<u64>,
 }
 
 impl Job {
@@ -55,7 +58,15 @@ impl Job {
             codec,
             tokenizer,
             units,
+            unit_bytes: Vec::new(),
         }
+    }
+
+    /// With the sizes of its units.
+    #[must_use]
+    pub fn with_unit_bytes(mut self, bytes: Vec<u64>) -> Self {
+        self.unit_bytes = bytes;
+        self
     }
 
     /// The name of its file in a dataset's folder.

@@ -3,6 +3,7 @@
 //! A [`Document`] is a list of [`Segment`]s, each with text, audio codes or both. Documents live in *shards*: parquet files,
 //! one row a document, written by [`ShardWriter`] and read by [`ShardReader`]. The shards of one tokenizing job, with its
 //! tokenizer, form a [`Dataset`]. [`VocabLayout`] says which token id means what; [`Vocab`] adds the text tokenizer.
+//! A [`View`] makes a row of token ids of a document, and nothing else decides their order.
 //! Nothing here knows of audio samples or of tensors.
 
 mod atomic;
@@ -17,10 +18,12 @@ mod meta;
 mod reader;
 mod schema;
 mod text;
+mod view;
 mod vocab;
 mod writer;
 
 pub use atomic::{sha256_file, sha256_hex, write_atomic};
+pub use check::check_document;
 pub use counts::DocumentCounts;
 pub use dataset::{Dataset, Job, Manifest, ShardEntry};
 pub use document::{Document, Segment};
@@ -29,5 +32,6 @@ pub use extend::extend_tokenizer;
 pub use layout::{TokenKind, VocabLayout, pua_char};
 pub use meta::{CodecInfo, ShardMeta, TokenizerInfo};
 pub use reader::ShardReader;
+pub use view::{Block, Order, View, rendered_tokens};
 pub use vocab::Vocab;
 pub use writer::{ShardSummary, ShardWriter, WriterOptions};

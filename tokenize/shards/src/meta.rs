@@ -34,6 +34,21 @@ pub struct CodecInfo {
     pub codebook_size: usize,
 }
 
+impl CodecInfo {
+    /// Whether codes of both mean the same: the weights are the same, under whatever name they were opened.
+    pub fn is_same(&self, other: &CodecInfo) -> bool {
+        let unnamed = |codec: &CodecInfo| match codec.sha256.is_empty() {
+            // then only the name says which weights they were
+            true => codec.clone(),
+            false => CodecInfo {
+                name: String::new(),
+                ..codec.clone()
+            },
+        };
+        unnamed(self) == unnamed(other)
+    }
+}
+
 /// The tokenizer that made the text ids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -62,7 +62,7 @@ pub struct JobArgs {
     pub filters: Filters,
 }
 
-fn parse_fraction(text: &str) -> Result<f64, String> {
+pub fn parse_fraction(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|error| format!("{error}"))?;
     match (0.0..=1.0).contains(&value) {
         true => Ok(value),

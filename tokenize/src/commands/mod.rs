@@ -7,15 +7,20 @@ mod common_voice;
 mod cvss;
 mod decode;
 mod emilia;
+mod export;
 mod folder;
 mod job;
 mod librispeech;
 mod libritts;
+mod merge;
 mod mls;
 mod nemotron;
 mod peoples_speech;
 mod pretokenized;
+mod retext;
 mod stats;
+mod status;
+mod verify;
 mod vocab;
 mod yodas;
 
@@ -53,6 +58,11 @@ enum Command {
     Yodas(yodas::Args),
     Stats(stats::Args),
     Decode(decode::Args),
+    Export(export::Args),
+    Merge(merge::Args),
+    Retext(retext::Args),
+    Status(status::Args),
+    Verify(verify::Args),
     Vocab(vocab::Args),
     CodecCheck(codec_check::Args),
     CodecTrain(codec_train::Args),
@@ -74,6 +84,11 @@ pub fn main() -> ExitCode {
         Command::Yodas(args) => yodas::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Decode(args) => decode::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::Retext(args) => retext::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Vocab(args) => vocab::run(&args),
         Command::CodecCheck(args) => codec_check::run(&args),
         Command::CodecTrain(args) => codec_train::run(&args),

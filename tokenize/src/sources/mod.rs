@@ -17,6 +17,7 @@ pub mod one_a_row;
 mod pairs;
 pub mod peoples_speech;
 pub mod pretokenized;
+pub mod retext;
 pub mod table;
 mod tree;
 mod wav;

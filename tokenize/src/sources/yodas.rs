@@ -303,7 +303,7 @@ impl Yodas {
             declared_secs: Some((chunk.end_cs - chunk.start_cs) as f64 / 100.0),
             span_ms: Some((ms(chunk.start_cs), ms(chunk.end_cs))),
             id: chunk.id,
-            speaker: None,
+            ..RawUtterance::default()
         }
     }
 }

@@ -6,8 +6,8 @@
 //! ```
 //! Codes are frame-major: frame 0 of codebook 0, 1, …, frame 1, …. A segment without text, or without audio, has no such block.
 
+use crate::{Document, DocumentCounts, Segment, VocabLayout};
 use serde::{Deserialize, Serialize};
-use shards::{Document, DocumentCounts, VocabLayout};
 use std::fmt;
 
 /// How the documents of a component are looked at.
@@ -32,6 +32,18 @@ pub enum Order {
 }
 
 impl View {
+    /// All views.
+    pub const ALL: [View; 3] = [View::Both, View::TextFirst, View::AudioFirst];
+
+    /// Its name in mixtures and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            View::Both => "both",
+            View::TextFirst => "text-first",
+            View::AudioFirst => "audio-first",
+        }
+    }
+
     /// The orders of this view.
     pub fn variants(self) -> &'static [Order] {
         match self {
@@ -58,7 +70,30 @@ pub fn rendered_tokens(counts: &DocumentCounts, codebooks: usize) -> u64 {
     2 + 2 * blocks + u64::from(counts.n_text) + u64::from(counts.n_frames) * codebooks as u64
 }
 
+/// What stands between two markers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block<'a> {
+    /// A segment's text.
+    Text {
+        /// The transcript.
+        text: &'a str,
+        /// Its ids.
+        ids: &'a [u32],
+    },
+    /// A segment's codes, frame-major `[frames * stored]`.
+    Audio(&'a [u16]),
+}
+
 impl Order {
+    /// The blocks of `document` in this order.
+    pub fn blocks(self, document: &Document) -> impl Iterator<Item = Block<'_>> {
+        let of_segment = move |segment| match (self, text_block(segment), audio_block(segment)) {
+            (Order::TextFirst, text, audio) => [text, audio],
+            (Order::AudioFirst, text, audio) => [audio, text],
+        };
+        document.segments.iter().flat_map(of_segment).flatten()
+    }
+
     /// Appends the tokens of `document` to `out`, with the first `codebooks` of the `stored` codes of each frame.
     pub fn render(
         self,
@@ -69,15 +104,17 @@ impl Order {
         out: &mut Vec<u32>,
     ) {
         out.push(layout.bos);
-        for segment in &document.segments {
-            match self {
-                Order::TextFirst => {
-                    push_text(&segment.text_ids, layout, out);
-                    push_audio(&segment.codes, layout, stored, codebooks, out);
+        for block in self.blocks(document) {
+            match block {
+                Block::Text { ids, .. } => {
+                    out.push(layout.text_start);
+                    out.extend_from_slice(ids);
+                    out.push(layout.text_end);
                 }
-                Order::AudioFirst => {
-                    push_audio(&segment.codes, layout, stored, codebooks, out);
-                    push_text(&segment.text_ids, layout, out);
+                Block::Audio(codes) => {
+                    out.push(layout.audio_start);
+                    push_audio(codes, layout, stored, codebooks, out);
+                    out.push(layout.audio_end);
                 }
             }
         }
@@ -85,12 +122,13 @@ impl Order {
     }
 }
 
-fn push_text(ids: &[u32], layout: &VocabLayout, out: &mut Vec<u32>) {
-    if !ids.is_empty() {
-        out.push(layout.text_start);
-        out.extend_from_slice(ids);
-        out.push(layout.text_end);
-    }
+fn text_block(segment: &Segment) -> Option<Block<'_>> {
+    let (text, ids) = (segment.text.as_str(), segment.text_ids.as_slice());
+    (!ids.is_empty()).then_some(Block::Text { text, ids })
+}
+
+fn audio_block(segment: &Segment) -> Option<Block<'_>> {
+    (!segment.codes.is_empty()).then_some(Block::Audio(&segment.codes))
 }
 
 /// `codes`: `[frames * stored]`, frame-major.
@@ -101,33 +139,24 @@ fn push_audio(
     codebooks: usize,
     out: &mut Vec<u32>,
 ) {
-    if codes.is_empty() {
-        return;
-    }
-    out.push(layout.audio_start);
     for frame in codes.chunks_exact(stored) {
         let kept = frame.iter().take(codebooks).enumerate();
         out.extend(kept.map(|(codebook, &code)| layout.audio_id(codebook, code)));
     }
-    out.push(layout.audio_end);
 }
 
 impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            View::Both => "both",
-            View::TextFirst => "text-first",
-            View::AudioFirst => "audio-first",
-        })
+        f.pad(self.name())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TokenKind;
     use proptest::collection::vec;
     use proptest::prelude::*;
-    use shards::{Segment, TokenKind};
 
     const STORED: usize = 3;
     const SIZE: usize = 7;
