@@ -20,7 +20,11 @@ const ALLOWED: [(&str, &[&str], &str); 11] = [
         "codecs know samples and codes, nothing of corpora or training",
     ),
     ("audio", &[], "it knows files and samples only"),
-    ("stores", &[], "it knows where files are, and not what is in them"),
+    (
+        "stores",
+        &[],
+        "it knows where files are, and not what is in them",
+    ),
     ("kernels", &[], "they know tensors only"),
     (
         "tokenize",

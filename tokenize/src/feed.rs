@@ -28,6 +28,7 @@ pub enum Step {
 }
 
 /// A queue of steps, bounded in bytes.
+#[derive(Default)]
 pub struct Feed {
     state: Mutex<State>,
     changed: Condvar,
@@ -44,14 +45,6 @@ struct State {
 }
 
 impl Feed {
-    /// Empty.
-    pub fn new() -> Self {
-        Feed {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        }
-    }
-
     /// Reads the units into the queue, up to the first error or until [`close`](Feed::close).
     pub fn fill(&self, source: &dyn Source, units: &[usize], counter: &Counter) {
         let _end = End(self);
@@ -237,7 +230,7 @@ mod tests {
 
     #[test]
     fn steps_come_in_order_and_an_error_ends_them() {
-        let (feed, source) = (Feed::new(), source(10));
+        let (feed, source) = (Feed::default(), source(10));
         feed.fill(&source, &[1, 2, 3], &Counter::default());
         let mut seen = String::new();
         while let Some(step) = feed.next() {
@@ -255,7 +248,7 @@ mod tests {
 
     #[test]
     fn reading_waits_for_those_who_take() {
-        let (feed, source) = (Feed::new(), source(AHEAD_BYTES / 2));
+        let (feed, source) = (Feed::default(), source(AHEAD_BYTES / 2));
         std::thread::scope(|scope| {
             scope.spawn(|| feed.fill(&source, &[0], &Counter::default()));
             let mut taken = 0;
@@ -273,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_closed_feed_stops_its_reader() {
-        let (feed, source) = (Feed::new(), source(AHEAD_BYTES));
+        let (feed, source) = (Feed::default(), source(AHEAD_BYTES));
         std::thread::scope(|scope| {
             scope.spawn(|| feed.fill(&source, &[0], &Counter::default()));
             assert!(matches!(feed.next(), Some(Step::Begin(0))));

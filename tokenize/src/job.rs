@@ -222,7 +222,7 @@ impl Tokenization<'_> {
             threads,
             window: window * threads,
         };
-        let feed = Feed::new();
+        let feed = Feed::default();
         std::thread::scope(|scope| {
             scope.spawn(|| feed.fill(self.source, pending, counter));
             let _close = Close(&feed);

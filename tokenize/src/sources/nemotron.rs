@@ -120,7 +120,8 @@ impl Source for Nemotron {
     }
 
     fn grouping(&self) -> Grouping {
-        Grouping::Adjacent
+        // lines of one name are documents of their own, of which the shard takes the first
+        Grouping::Complete(1)
     }
 
     fn read(&self, unit: usize, emit: &mut dyn Emit) -> Result<()> {
