@@ -99,13 +99,7 @@ fn sources_of_archives_and_tables_survive_kills_too() {
         ("yodas", &["yodas", "--langs", "en,es"]),
         (
             "emilia",
-            &[
-                "emilia",
-                "--langs",
-                "EN,DE",
-                "--split",
-                "Emilia,Emilia-YODAS",
-            ],
+            &["emilia", "--langs", "EN,DE", "--split", "Emilia"],
         ),
         ("mls", &["mls"]),
         ("nemotron", &["nemotron", "--split", "hq_actual"]),
