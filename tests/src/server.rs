@@ -57,7 +57,12 @@ impl Files {
     fn serve(&self, connection: TcpStream) {
         let mut reader = BufReader::new(&connection);
         let mut writer = &connection;
-        while let Some((method, path, range)) = request(&mut reader) {
+        while let Some(Request {
+            method,
+            path,
+            range,
+        }) = request(&mut reader)
+        {
             let Some(content) = self.content.get(path.trim_start_matches('/')) else {
                 let _ = write!(
                     writer,
@@ -103,8 +108,14 @@ impl Files {
     }
 }
 
-/// Method, path, and the first and last byte of a range.
-fn request(reader: &mut impl BufRead) -> Option<(String, String, Option<(usize, usize)>)> {
+struct Request {
+    method: String,
+    path: String,
+    /// First and last byte.
+    range: Option<(usize, usize)>,
+}
+
+fn request(reader: &mut impl BufRead) -> Option<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|&n| n > 0)?;
     let mut words = line.split_whitespace().map(str::to_owned);
@@ -115,7 +126,11 @@ fn request(reader: &mut impl BufRead) -> Option<(String, String, Option<(usize, 
         reader.read_line(&mut header).ok().filter(|&n| n > 0)?;
         let header = header.trim().to_lowercase();
         if header.is_empty() {
-            return Some((method, path, range));
+            return Some(Request {
+                method,
+                path,
+                range,
+            });
         }
         if let Some(bytes) = header.strip_prefix("range: bytes=") {
             let (first, last) = bytes.split_once('-')?;
