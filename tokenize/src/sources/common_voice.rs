@@ -239,6 +239,10 @@ fn of_tree(
             row,
         })
         .collect();
+    if clips.iter().all(|clip| clip.object.is_none()) {
+        let problem = format!("none of the clips of {} is in {base}clips", table.path);
+        return Err(layout(store, problem));
+    }
     let size = |clip: &Clip| clip.object.as_ref().map_or(0, |object| object.size);
     let ends = plan_units(clips.iter().map(size), tree::UNIT_BYTES);
     let (mut inputs, mut units, mut start) = (Vec::new(), Vec::new(), 0);

@@ -98,7 +98,7 @@ impl<R: Read> WavStream<R> {
         let (from, to) = (at(from_cs), at(to_cs));
         while self.end() < to && self.left > 0 {
             self.drop_before(from);
-            if !self.read_block()? {
+            if !self.read_up_to(to)? {
                 break;
             }
         }
@@ -122,10 +122,11 @@ impl<R: Read> WavStream<R> {
         self.start += count;
     }
 
-    /// Whether there was more.
-    fn read_block(&mut self) -> io::Result<bool> {
+    /// Reads a block, but nothing from byte `to` on: what lies there may be damaged. Returns whether there was more.
+    fn read_up_to(&mut self, to: u64) -> io::Result<bool> {
         let held = self.window.len();
-        let count = self.left.min(BLOCK as u64) as usize;
+        let wanted = to.saturating_sub(self.end());
+        let count = self.left.min(wanted).min(BLOCK as u64) as usize;
         self.window.resize(held + count, 0);
         let read = fill(&mut self.reader, &mut self.window[held..])?;
         self.window.truncate(held + read);
