@@ -122,7 +122,11 @@ fn walk(
             "" => name.to_owned(),
             prefix => format!("{prefix}/{name}"),
         };
-        let found = fs::metadata(&path).map_err(disk("read", &path))?;
+        let found = match fs::metadata(&path) {
+            // removed since the folder was read; a link to nowhere is an error
+            Err(e) if absent(&e) && fs::symlink_metadata(&path).is_err() => continue,
+            found => found.map_err(disk("read", &path))?,
+        };
         if found.is_dir() {
             walk(&path, &relative, above, objects)?;
         } else if found.is_file() {
