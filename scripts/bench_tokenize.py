@@ -31,9 +31,12 @@ import bench_codec
 RATE_HZ = 24_000
 
 
-def ffmpeg(wave: bytes, *options: str) -> bytes:
-    command = ["ffmpeg", "-v", "error", "-i", "pipe:0", *options, "pipe:1"]
-    return subprocess.run(command, input=wave, check=True, stdout=subprocess.PIPE).stdout
+def ffmpeg(wave: bytes, form: str, *options: str) -> bytes:
+    # to a file: into a pipe it cannot write the tag that gives an mp3's exact length
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / f"out.{form}"
+        subprocess.run(["ffmpeg", "-v", "error", "-i", "pipe:0", *options, path], input=wave, check=True)
+        return path.read_bytes()
 
 
 def wav(samples: np.ndarray) -> bytes:
@@ -56,7 +59,7 @@ def emilia(folder: pathlib.Path, waves: list[np.ndarray]) -> list[str]:
             name = f"EN_B00000_S{index:05}_W000000"
             about = {"id": name, "wav": f"{name}.mp3", "text": "a text", "duration": len(samples) / RATE_HZ,
                      "speaker": "s", "language": "en"}
-            member(archive, f"{name}.mp3", ffmpeg(wav(samples), "-f", "mp3", "-b:a", "64k"))
+            member(archive, f"{name}.mp3", ffmpeg(wav(samples), "mp3", "-b:a", "64k"))
             member(archive, f"{name}.json", json.dumps(about).encode())
     return ["emilia", "--langs", "EN", "--split", "Emilia", "--input", str(folder)]
 
@@ -78,7 +81,7 @@ def yodas(folder: pathlib.Path, waves: list[np.ndarray]) -> list[str]:
 def flac(folder: pathlib.Path, waves: list[np.ndarray]) -> list[str]:
     folder.mkdir(parents=True)
     for index, samples in enumerate(waves):
-        (folder / f"{index:03}.flac").write_bytes(ffmpeg(wav(samples), "-ar", "16000", "-f", "flac"))
+        (folder / f"{index:03}.flac").write_bytes(ffmpeg(wav(samples), "flac", "-ar", "16000"))
     return ["folder", str(folder)]
 
 
