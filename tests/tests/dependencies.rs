@@ -33,8 +33,8 @@ const ALLOWED: [(&str, &[&str], &str); 11] = [
     ),
     (
         "mixes",
-        &["shards"],
-        "it reads shards, without audio or tensors",
+        &["shards", "stores"],
+        "it reads shards, wherever they are, without audio or tensors",
     ),
     (
         "experiments",
