@@ -25,11 +25,11 @@ pub(crate) struct Corpus {
 impl Corpus {
     /// Opens the folder of `component` below `data` and counts what it holds.
     pub(crate) fn open(mixture: &Mixture, component: &Component, data: &Path) -> Result<Self> {
-        let path = data.join(&component.source);
+        let path = data.join(&component.sources[0]);
         if !path.is_dir() {
             return Err(Error::MissingComponent {
                 mixture: mixture.name.clone(),
-                source_name: component.source.clone(),
+                source_name: component.name.clone(),
                 path,
                 data: data.to_path_buf(),
                 found: folders(data),
@@ -149,7 +149,7 @@ fn check_shard(reader: &ShardReader, vocab: &Vocab, component: &Component) -> Re
     reader.meta().check_vocab(vocab, reader.path())?;
     match &reader.meta().codec {
         Some(codec) if component.codebooks > codec.codebooks => Err(Error::TooManyCodebooks {
-            source_name: component.source.clone(),
+            source_name: component.name.clone(),
             asked: component.codebooks,
             path: reader.path().to_path_buf(),
             found: codec.codebooks,

@@ -21,20 +21,38 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A mixture file that does not hold a mixture.
-    #[error("mixture {file}: {problem}")]
+    #[error("mixture {file}, line {line}: {problem}")]
     BadMixture {
         /// The file, or the name of a mixture that Timbre brings.
         file: String,
-        /// What is wrong, with the line where known.
+        /// The line, from 1 on.
+        line: usize,
+        /// What is wrong there, and what to do.
+        problem: String,
+    },
+    /// Arguments that a mixture does not take.
+    #[error("mixture {call:?}: {problem}")]
+    BadCall {
+        /// The mixture, as it was named.
+        call: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A mixture that cannot be scheduled.
+    #[error("mixture {mixture:?}: {problem}")]
+    BadSchedule {
+        /// The mixture.
+        mixture: String,
+        /// What is wrong, and what to do.
         problem: String,
     },
     /// A name that is no mixture.
-    #[error("there is no mixture {name:?}; known: {known}; or give the path of a .toml file")]
+    #[error("there is no mixture {name:?}; {hint}; or give the path of a .toml file")]
     UnknownMixture {
         /// The name.
         name: String,
-        /// The mixtures that Timbre brings.
-        known: String,
+        /// A similar name, or all.
+        hint: String,
     },
     /// More than one component.
     #[error(

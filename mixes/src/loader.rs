@@ -112,12 +112,9 @@ impl Loader {
     pub fn open(mixture: &Mixture, data: &Path, options: &LoaderOptions) -> Result<Self> {
         check_option("the sequence length", options.seq_len, MIN_SEQ_LEN)?;
         check_option("window_row_groups", options.window_row_groups, 1)?;
-        let [component] = mixture.components.as_slice() else {
-            let sources: Vec<_> = mixture
-                .components
-                .iter()
-                .map(|c| c.source.as_str())
-                .collect();
+        let sources = mixture.components.iter().flat_map(|c| &c.sources);
+        let sources: Vec<_> = sources.map(String::as_str).collect();
+        let ([component], 1) = (mixture.components.as_slice(), sources.len()) else {
             return Err(Error::SeveralComponents {
                 name: mixture.name.clone(),
                 components: sources.len(),
@@ -193,7 +190,7 @@ impl Loader {
         let (train, validation) = (self.corpus.train(), self.corpus.validation());
         let component = &self.corpus.component;
         let components = vec![ComponentSummary {
-            source: component.source.clone(),
+            source: component.name.clone(),
             view: component.view,
             codebooks: component.codebooks,
             row_groups: self.corpus.row_groups.len(),
@@ -284,7 +281,7 @@ fn no_sequence(corpus: &Corpus, seq_len: usize) -> Error {
     let train = corpus.train();
     let sizes = corpus.row_groups.iter().map(|group| group.train.tokens);
     Error::NoSequence {
-        source_name: corpus.component.source.clone(),
+        source_name: corpus.component.name.clone(),
         path: corpus.path.clone(),
         seq_len,
         documents: train.documents,

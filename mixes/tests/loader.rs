@@ -98,11 +98,20 @@ fn mixture(view: View) -> Mixture {
     Mixture {
         name: "test".into(),
         validation_fraction: 0.2,
+        permutation: PermutationKind::Feistel,
+        stop: StopStrategy::Restart,
+        block_size: Mixture::BLOCK_SIZE,
+        packing: Packing::Concat,
         components: vec![Component {
-            source: "corpus".into(),
+            name: "corpus".into(),
+            sources: vec!["corpus".into()],
             view,
             codebooks: CODEBOOKS,
-            weight: 1.0,
+        }],
+        stages: vec![Stage {
+            start: Start::Sequences(0),
+            weights: vec![1.0],
+            until: None,
         }],
     }
 }
@@ -358,13 +367,13 @@ fn unusable_mixtures_and_data_are_refused() {
     fs::create_dir(data.path().join("other")).unwrap();
 
     let mut elsewhere = good.clone();
-    elsewhere.components[0].source = "nowhere".into();
+    elsewhere.components[0].sources[0] = "nowhere".into();
     let message = refusal(&elsewhere, data.path(), &options());
     assert!(
         message.contains("nowhere") && message.contains("the folders corpus, other"),
         "{message}"
     );
-    elsewhere.components[0].source = "other".into();
+    elsewhere.components[0].sources[0] = "other".into();
     let message = refusal(&elsewhere, data.path(), &options());
     assert!(message.contains("not a dataset"), "{message}");
 

@@ -20,6 +20,24 @@ pub enum View {
     TextFirst,
     /// Audio before text.
     AudioFirst,
+    /// Text before audio, each text after the number of its speaker.
+    Tts,
+    /// Audio before text, for recognition.
+    Asr,
+    /// Audio without text.
+    Acoustic,
+    /// The first codebook without text.
+    Semantic,
+    /// Text without audio.
+    Text,
+    /// Source sound, its text, the translated text, its sound.
+    #[serde(rename = "cvss-1")]
+    Cvss1,
+    /// Source sound, translated sound.
+    #[serde(rename = "cvss-2")]
+    Cvss2,
+    /// An instruction and its response.
+    Sft,
 }
 
 /// The order of the two blocks of a segment.
@@ -41,6 +59,14 @@ impl View {
             View::Both => "both",
             View::TextFirst => "text-first",
             View::AudioFirst => "audio-first",
+            View::Tts => "tts",
+            View::Asr => "asr",
+            View::Acoustic => "acoustic",
+            View::Semantic => "semantic",
+            View::Text => "text",
+            View::Cvss1 => "cvss-1",
+            View::Cvss2 => "cvss-2",
+            View::Sft => "sft",
         }
     }
 
@@ -48,8 +74,9 @@ impl View {
     pub fn variants(self) -> &'static [Order] {
         match self {
             View::Both => &[Order::TextFirst, Order::AudioFirst],
-            View::TextFirst => &[Order::TextFirst],
-            View::AudioFirst => &[Order::AudioFirst],
+            View::TextFirst | View::Tts | View::Text => &[Order::TextFirst],
+            View::AudioFirst | View::Asr | View::Acoustic | View::Semantic => &[Order::AudioFirst],
+            View::Cvss1 | View::Cvss2 | View::Sft => &[Order::AudioFirst],
         }
     }
 
