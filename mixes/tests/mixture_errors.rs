@@ -350,4 +350,6 @@ fn mixes_within_mixes() {
     ] {
         assert!(error.contains(expected), "{error}");
     }
+    // Found when the circle closes, not some rounds later.
+    assert_eq!(error.matches("line 4: ").count(), 2, "{error}");
 }
