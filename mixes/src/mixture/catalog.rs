@@ -14,7 +14,35 @@ macro_rules! built_in {
 }
 
 const BUILT_IN: &[(&str, &str)] = &built_in! {
+    "anneal-mix2-v2"
+    "anneal-mix3-v3"
+    "anneal-mix3-v5"
+    "commonvoice17-en"
+    "cooldown"
+    "emilia-english"
+    "emilia"
+    "librispeech"
+    "libritts"
+    "mix2-v1"
+    "mix2-v2"
+    "mix2-v3"
+    "mix3-v1"
+    "mix3-v2"
+    "mix3-v3"
+    "mix3-v4"
+    "mix3-v5"
+    "mls-en"
+    "nemotron"
+    "peoples-speech-clean"
+    "pretrain-to-cooldown"
+    "pretrain"
     "quickstart"
+    "sft-cvss"
+    "unimodal"
+    "yodas2-en-acoustic"
+    "yodas2-en-semantic"
+    "yodas2-en"
+    "yodas2"
 };
 
 pub(super) fn names() -> impl Iterator<Item = &'static str> {

