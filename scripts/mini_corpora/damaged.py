@@ -143,7 +143,7 @@ def make(root: pathlib.Path) -> None:
     cases = [
         yodas_case(root, "yodas-truncated", ["truncated", "corrupt", "missing-audio"], truncated_gz,
                    lambda data: members_before_end(inflated(data))),
-        yodas_case(root, "yodas-corrupt-member", ["corrupt"], garbage_in_the_middle,
+        yodas_case(root, "yodas-corrupt-member", ["not-audio"], garbage_in_the_middle,
                    lambda _: {"Yfirst-0000.wav", "Ylast-00000.wav"}),
         emilia_case(root, "emilia-truncated", ["truncated", "corrupt"], cut_in_member, members_before_end),
         emilia_case(root, "emilia-bad-header", ["corrupt", "truncated"], bad_header,
