@@ -2,22 +2,18 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::sync::{LazyLock, Mutex, Once};
+use std::sync::{LazyLock, Once};
 
-use common::{QUICK, Reply, Request, Server, content};
+use common::QUICK;
+use servers::{Reply, Request, S3, Server, content};
 use stores::{Error, Object, Store};
-
-type Parts = BTreeMap<(String, usize), Vec<u8>>;
 
 /// One server for all tests, since its address is in the environment; each test has a bucket of its own.
 static SERVER: LazyLock<Server> = LazyLock::new(|| Server::new(answer));
-/// Finished objects by their keys, the bucket first.
-static OBJECTS: LazyLock<Mutex<BTreeMap<String, Vec<u8>>>> = LazyLock::new(Mutex::default);
-/// Parts of unfinished ones, by key and number.
-static PARTS: LazyLock<Mutex<Parts>> = LazyLock::new(Mutex::default);
+/// Two keys a page.
+static S3: LazyLock<S3> = LazyLock::new(|| S3::new(2));
 
 fn open(bucket: &str) -> Store {
     static SET: Once = Once::new();
@@ -37,116 +33,23 @@ fn requests(bucket: &str, method: &str) -> Vec<Request> {
     SERVER.requests().into_iter().filter(of_bucket).collect()
 }
 
-fn etag(bytes: &[u8]) -> String {
-    let sum: u64 = bytes.iter().map(|byte| u64::from(*byte)).sum();
-    format!("\"{}-{sum}\"", bytes.len())
-}
-
-/// What S3 answers; buckets named after a trouble have it.
+/// Buckets named after a trouble have it.
 fn answer(request: &Request, before: usize) -> Reply {
-    assert!(
-        request
-            .header("authorization")
-            .unwrap()
-            .starts_with("AWS4-HMAC-SHA256 ")
-    );
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
-    let key = path[1..].replace("%20", " ");
-    let trouble = before == 0 && key.starts_with("overloaded");
-    if trouble {
+    if before == 0 && path.starts_with("/overloaded") {
         return Reply::status(503).with("Retry-After", "0");
     }
-    if key.starts_with("forbidden") {
+    if path.starts_with("/forbidden") {
         return Reply::status(403);
     }
-    let mut objects = OBJECTS.lock().unwrap();
-    let mut parts = PARTS.lock().unwrap();
-    let number = || {
-        query
-            .split('&')
-            .find_map(|part| part.strip_prefix("partNumber="))
-    };
     match request.method.as_str() {
-        "GET" if query.contains("list-type=2") => list(&objects, &key, query),
-        "GET" | "HEAD" => match objects.get(&key) {
-            Some(bytes) => Reply::file(request, bytes, &etag(bytes))
-                .with("Last-Modified", "Mon, 12 Jan 2026 10:00:00 GMT"),
-            None => Reply::status(404),
-        },
-        "POST" if query.starts_with("uploads") => Reply::text(
-            "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>",
-        ),
-        "PUT" if number().is_some() => {
-            let number = number().unwrap().parse().unwrap();
-            if key.contains("broken") && number == 2 {
-                return Reply::status(400);
-            }
-            parts.insert((key, number), request.body.clone());
-            Reply::status(200).with("ETag", format!("\"part{number}\""))
+        "PUT" if path.contains("broken") && query.contains("partNumber=2") => Reply::status(400),
+        // S3 begins with 200 before it knows
+        "POST" if query.starts_with("uploadId") && before == 0 => {
+            Reply::text("<Error><Code>InternalError</Code></Error>")
         }
-        "POST" => {
-            let body = String::from_utf8_lossy(&request.body).into_owned();
-            if before == 0 {
-                // S3 begins with 200 before it knows
-                return Reply::text("<Error><Code>InternalError</Code></Error>");
-            }
-            let of_key = parts.iter().filter(|((of, _), _)| *of == key);
-            assert_eq!(body.matches("<PartNumber>").count(), of_key.clone().count());
-            let whole = of_key.flat_map(|(_, part)| part.clone()).collect();
-            objects.insert(key, whole);
-            Reply::text(
-                "<CompleteMultipartUploadResult><ETag>\"x\"</ETag></CompleteMultipartUploadResult>",
-            )
-        }
-        "PUT" => {
-            let etag = etag(&request.body);
-            objects.insert(key, request.body.clone());
-            Reply::status(200).with("ETag", etag)
-        }
-        "DELETE" if query.starts_with("uploadId") => {
-            parts.retain(|(of, _), _| *of != key);
-            Reply::status(204)
-        }
-        "DELETE" => {
-            objects.remove(&key);
-            Reply::status(204)
-        }
-        other => panic!("{other} {}", request.path),
+        _ => S3.answer(request),
     }
-}
-
-/// Two keys a page.
-fn list(objects: &BTreeMap<String, Vec<u8>>, bucket: &str, query: &str) -> Reply {
-    let value = |name: &str| {
-        let found = query
-            .split('&')
-            .find_map(|part| part.strip_prefix(&format!("{name}=")));
-        found
-            .unwrap_or_default()
-            .replace("%2F", "/")
-            .replace("%20", " ")
-    };
-    let (prefix, after) = (value("prefix"), value("continuation-token"));
-    let keys = objects.iter().filter_map(|(key, bytes)| {
-        let key = key.strip_prefix(bucket)?.strip_prefix('/')?;
-        (key.starts_with(&prefix) && *key > *after).then_some((key, bytes))
-    });
-    let page: Vec<_> = keys.clone().take(2).collect();
-    let mut body = "<ListBucketResult>".to_owned();
-    for (key, bytes) in &page {
-        let (size, etag) = (bytes.len(), etag(bytes).replace('"', "&quot;"));
-        body += &format!(
-            "<Contents><Key>{key}</Key><LastModified>2026-01-12T10:00:00.000Z</LastModified><ETag>{etag}</ETag>\
-             <Size>{size}</Size></Contents>"
-        );
-    }
-    if keys.count() > page.len() {
-        let next = page.last().unwrap().0;
-        body += &format!(
-            "<IsTruncated>true</IsTruncated><NextContinuationToken>{next}</NextContinuationToken>"
-        );
-    }
-    Reply::text(body + "</ListBucketResult>")
 }
 
 fn round_trip(bucket: &str) {
@@ -162,10 +65,7 @@ fn round_trip(bucket: &str) {
     ] {
         store.write(path, &content(size)).unwrap();
     }
-    OBJECTS
-        .lock()
-        .unwrap()
-        .insert(format!("{bucket}/some/folder2/x"), Vec::new());
+    S3.put(&format!("{bucket}/some/folder2/x"), Vec::new());
     let found = store.list("").unwrap();
     let paths: Vec<_> = found.iter().map(|object| object.path.as_str()).collect();
     assert_eq!(paths, ["a", "b.c", "b/2 two", "b/3", "b/4"]);
@@ -234,7 +134,7 @@ fn large_files_are_uploaded_in_parts() {
     let bytes = content((70 << 20) + 5);
     File::create(&path).unwrap().write_all(&bytes).unwrap();
     store.upload("x", &path).unwrap();
-    assert!(OBJECTS.lock().unwrap()["large/some/folder/x"] == bytes);
+    assert!(S3.get("large/some/folder/x").unwrap() == bytes);
     assert_eq!(requests("large", "PUT").len(), 3);
 
     let error = store.upload("broken", &path).unwrap_err().to_string();
@@ -242,17 +142,8 @@ fn large_files_are_uploaded_in_parts() {
         error.starts_with("s3://large/some/folder: broken: "),
         "{error}"
     );
-    let parts = PARTS.lock().unwrap();
-    assert!(
-        parts.keys().all(|(key, _)| !key.ends_with("broken")),
-        "parts are left"
-    );
-    assert!(
-        !OBJECTS
-            .lock()
-            .unwrap()
-            .contains_key("large/some/folder/broken")
-    );
+    assert_eq!(S3.parts("large"), 0, "parts are left");
+    assert_eq!(S3.get("large/some/folder/broken"), None);
 }
 
 #[test]
