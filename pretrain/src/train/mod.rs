@@ -26,7 +26,7 @@ use crate::run_dir::{DataConfig, RunConfig, RunDir};
 /// Groups of each component whose sequences are shuffled together.
 const WINDOW_GROUPS: usize = 8;
 /// Batches kept ready.
-const BATCHES_AHEAD: usize = 4;
+const BATCHES_AHEAD: usize = 2;
 /// Sequences of each component that are validated on, at most.
 const VALIDATION_SEQUENCES: usize = 256;
 
