@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::{LazyLock, Mutex, Once};
+use std::time::Duration;
 
-use common::{QUICK, Reply, Request, Server, content};
-use stores::{Error, Object, Store};
+use common::{QUICK, Reply, Request, Server, UNREAD, content};
+use stores::{Error, Object, Retry, Store};
+
+const ETAG: &str = "\"one\"";
 
 type Parts = BTreeMap<(String, usize), Vec<u8>>;
 
@@ -59,6 +62,9 @@ fn answer(request: &Request, before: usize) -> Reply {
     if key.starts_with("forbidden") {
         return Reply::status(403);
     }
+    if key.starts_with("crooked") && request.range().is_some() {
+        return crooked(request, &key, before);
+    }
     let mut objects = OBJECTS.lock().unwrap();
     let mut parts = PARTS.lock().unwrap();
     let number = || {
@@ -86,9 +92,15 @@ fn answer(request: &Request, before: usize) -> Reply {
         }
         "POST" => {
             let body = String::from_utf8_lossy(&request.body).into_owned();
-            if before == 0 {
-                // S3 begins with 200 before it knows
-                return Reply::text("<Error><Code>InternalError</Code></Error>");
+            // S3 begins with 200 before it knows
+            let error = match before {
+                _ if key.contains("refused") => Some("AccessDenied"),
+                0 => Some("InternalError"),
+                1 => Some("SlowDown"),
+                _ => None,
+            };
+            if let Some(code) = error {
+                return Reply::text(format!("<Error><Code>{code}</Code></Error>"));
             }
             let of_key = parts.iter().filter(|((of, _), _)| *of == key);
             assert_eq!(body.matches("<PartNumber>").count(), of_key.clone().count());
@@ -113,6 +125,62 @@ fn answer(request: &Request, before: usize) -> Reply {
         }
         other => panic!("{other} {}", request.path),
     }
+}
+
+/// What is answered for a range of an object of 50,000 bytes whose name says what is wrong.
+fn crooked(request: &Request, key: &str, before: usize) -> Reply {
+    let bytes = content(50_000);
+    let name = key.rsplit('/').next().unwrap();
+    let (first, last) = request.range().unwrap();
+    // of a server that knows no If-Match
+    let ignorant = |bytes: &[u8], etag: &str| {
+        let range = format!("bytes {first}-{last}/{}", bytes.len());
+        Reply {
+            status: 206,
+            ..Reply::text(&bytes[first..=last])
+                .with("ETag", etag)
+                .with("Content-Range", range)
+        }
+    };
+    let good = Reply::file(request, &bytes, ETAG);
+    let reply = match (name, before) {
+        ("whole", _) => Reply::text(bytes).with("ETag", ETAG),
+        ("silent", 0) => good.never_begun(),
+        ("silent", 1) => good.stalled_after(1000),
+        ("cut", 0..10) => good.cut_after(before * 1000),
+        ("silent" | "cut", _) => good,
+        (_, 0) => good.cut_after(1000),
+        ("changed", _) => Reply::file(request, &bytes, "\"two\""),
+        ("changed unnoticed", _) => ignorant(&bytes, "\"two\""),
+        ("longer", _) => ignorant(&content(50_001), ETAG),
+        ("shorter", _) => Reply::status(416),
+        other => panic!("{other:?}"),
+    };
+    reply.with("Last-Modified", "Mon, 12 Jan 2026 10:00:00 GMT")
+}
+
+fn read_crooked(name: &str) -> std::io::Result<Vec<u8>> {
+    open("crooked"); // sets the variables
+    let retry = Retry {
+        stall: Duration::from_secs(1),
+        ..QUICK
+    };
+    let store = Store::open_with("s3://crooked", retry).unwrap();
+    let object = Object {
+        path: name.to_owned(),
+        size: 50_000,
+        etag: Some(ETAG.to_owned()),
+    };
+    let mut bytes = Vec::new();
+    store.reader(&object)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// First bytes of the ranges that were asked for.
+fn starts(name: &str) -> Vec<usize> {
+    let reads = requests(&format!("crooked/{}", name.replace(' ', "%20")), "GET");
+    let ranges = reads.iter().filter_map(Request::range);
+    ranges.map(|(first, _)| first).collect()
 }
 
 /// Two keys a page.
@@ -227,6 +295,64 @@ fn an_object_that_changes_is_an_error() {
 }
 
 #[test]
+fn an_object_that_changes_while_it_is_read_is_an_error() {
+    for (name, cause) in [
+        ("changed", "its ETag is another one"),
+        ("changed unnoticed", "its ETag was \"one\" and is \"two\""),
+        ("longer", "it now has 50001 bytes"),
+        ("shorter", "it is shorter"),
+    ] {
+        let error: Error = read_crooked(name).unwrap_err().downcast().unwrap();
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("at byte 1000 of 50000: {cause};")),
+            "{text}"
+        );
+        assert!(matches!(error, Error::Changed { .. }), "{text}");
+        assert_eq!(starts(name), [0, 1000], "{name}");
+    }
+}
+
+#[test]
+fn cut_off_answers_are_taken_up_at_the_byte() {
+    assert!(read_crooked("cut").unwrap() == content(50_000));
+    let mut at = 0;
+    for (n, start) in starts("cut").into_iter().enumerate() {
+        assert_eq!(start, at);
+        at += n * 1000;
+    }
+    assert_eq!(starts("cut").len(), 11);
+}
+
+#[test]
+fn silence_is_a_failure() {
+    assert!(read_crooked("silent").unwrap() == content(50_000));
+    assert_eq!(starts("silent"), [0, 0, 1000]);
+}
+
+#[test]
+fn a_server_that_takes_no_bytes_is_given_up() {
+    open("deaf"); // sets the variables
+    let retry = Retry {
+        stall: Duration::from_secs(1),
+        ..QUICK
+    };
+    let store = Store::open_with("s3://deaf", retry).unwrap();
+    // more than the system takes in the server's stead
+    let bytes = content(20 << 20);
+    store.write(UNREAD, &bytes).unwrap();
+    assert!(OBJECTS.lock().unwrap()[&format!("deaf/{UNREAD}")] == bytes);
+    assert_eq!(requests("deaf", "PUT").len(), 2);
+}
+
+#[test]
+fn a_server_without_ranges_is_refused() {
+    let error = read_crooked("whole").unwrap_err().to_string();
+    assert!(error.contains("s3://crooked: whole at byte 0: "), "{error}");
+    assert!(error.contains("non-partial response"), "{error}");
+}
+
+#[test]
 fn large_files_are_uploaded_in_parts() {
     let store = open("large");
     let folder = tempfile::tempdir().unwrap();
@@ -237,22 +363,18 @@ fn large_files_are_uploaded_in_parts() {
     assert!(OBJECTS.lock().unwrap()["large/some/folder/x"] == bytes);
     assert_eq!(requests("large", "PUT").len(), 3);
 
-    let error = store.upload("broken", &path).unwrap_err().to_string();
-    assert!(
-        error.starts_with("s3://large/some/folder: broken: "),
-        "{error}"
-    );
-    let parts = PARTS.lock().unwrap();
-    assert!(
-        parts.keys().all(|(key, _)| !key.ends_with("broken")),
-        "parts are left"
-    );
-    assert!(
-        !OBJECTS
-            .lock()
-            .unwrap()
-            .contains_key("large/some/folder/broken")
-    );
+    for name in ["broken", "refused"] {
+        let error = store.upload(name, &path).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("s3://large/some/folder: {name}: ")),
+            "{error}"
+        );
+        let parts = PARTS.lock().unwrap();
+        let left = parts.keys().any(|(key, _)| key.ends_with(name));
+        assert!(!left, "parts of {name} are left");
+        let objects = OBJECTS.lock().unwrap();
+        assert!(!objects.contains_key(&format!("large/some/folder/{name}")));
+    }
 }
 
 #[test]

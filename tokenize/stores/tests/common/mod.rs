@@ -18,7 +18,13 @@ pub const QUICK: Retry = Retry {
     stall: Duration::from_secs(20),
 };
 
-/// What was asked.
+/// A client without a time-out would not end.
+const ENDLESS: Duration = Duration::from_secs(600);
+
+/// The body of the first request to a path with this name in it is never read.
+pub const UNREAD: &str = "unread";
+
+/// What was asked; the log has it without its body.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
@@ -54,6 +60,8 @@ pub struct Reply {
     pub linger: Duration,
     /// Time between single bytes.
     pub drip: Option<Duration>,
+    /// Time before the first byte of the answer.
+    pub silence: Duration,
 }
 
 impl Reply {
@@ -115,8 +123,14 @@ impl Reply {
     pub fn stalled_after(self, bytes: usize) -> Self {
         Self {
             until: Some(bytes),
-            // a client without patience would not end
-            linger: Duration::from_secs(600),
+            linger: ENDLESS,
+            ..self
+        }
+    }
+
+    pub fn never_begun(self) -> Self {
+        Self {
+            silence: ENDLESS,
             ..self
         }
     }
@@ -177,9 +191,6 @@ fn serve(
         headers,
         body: Vec::new(),
     };
-    let length = request.header("content-length").map(|n| n.parse().unwrap());
-    request.body.resize(length.unwrap_or(0), 0);
-    input.read_exact(&mut request.body).ok()?;
     let before = {
         let mut log = log.lock().unwrap();
         let same = |r: &&Request| r.method == request.method && r.path == request.path;
@@ -187,10 +198,17 @@ fn serve(
         log.push(request.clone());
         before
     };
+    if before == 0 && request.path.contains(UNREAD) {
+        thread::sleep(ENDLESS);
+    }
+    let length = request.header("content-length").map(|n| n.parse().unwrap());
+    request.body.resize(length.unwrap_or(0), 0);
+    input.read_exact(&mut request.body).ok()?;
     send(stream, &request, answer(&request, before)).ok()
 }
 
 fn send(mut stream: TcpStream, request: &Request, reply: Reply) -> std::io::Result<()> {
+    thread::sleep(reply.silence);
     let mut head = format!("HTTP/1.1 {} As-Told\r\nConnection: close\r\n", reply.status);
     for (name, value) in &reply.headers {
         head += &format!("{name}: {value}\r\n");
