@@ -294,6 +294,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_there_is_not_fetched_again() {
+        let fake = Fake::new(content(1000), Manners::default());
+        let asked = fake.asked.clone();
+        let object = fake.object();
+        let random = Random::in_blocks(Arc::new(fake), object, Arc::default(), 100);
+        random.get_bytes(200, 100).unwrap();
+        random.get_bytes(0, 400).unwrap();
+        assert_eq!(asked.lock().unwrap()[..], [200..300, 0..200, 300..500]);
+    }
+
+    #[test]
     fn a_block_in_use_is_kept() {
         let fake = Fake::new(content(10_000), Manners::default());
         let asked = fake.asked.clone();

@@ -288,6 +288,15 @@ fn bytes_of_another_place_are_not_taken() {
         _ => reply,
     });
     assert_eq!(server.count("GET"), 3);
+    let (error, _) = failure(1000, |request, _| {
+        let reply = Reply::file(request, &content(1000), ETAG);
+        Reply {
+            headers: vec![("Content-Range", "bytes 1-1000/1000".to_owned())],
+            ..reply
+        }
+    });
+    let said = "answers with the bytes from 1 instead of those from 0 (4 attempts)";
+    assert!(error.to_string().contains(said), "{error}");
 }
 
 #[test]
