@@ -1,4 +1,4 @@
-"""Makes the fixtures of tokenize/audio that are compared with other decoders: Opus, and MP3 of variable bit rate.
+"""Makes fixtures of tokenize/audio: Opus and MP3 of variable bit rate, compared with other decoders, and MP3 from a pipe.
 
 Needs ffmpeg (5.1, with libopus and libmp3lame), espeak-ng (1.51) and soundfile (0.14, whose libsndfile holds mpg123).
 Beside each recording lies what another decoder makes of it: `NAME.EXT.s16`, 16-bit little-endian, all channels of every
@@ -28,6 +28,9 @@ RECORDINGS = {
     "vbr-mono.mp3": ("speech", 0.813, "-ar 24000 -ac 1 -c:a libmp3lame -q:a 4"),
     "vbr-stereo.mp3": ("music", 0.507, "-ar 44100 -ac 2 -c:a libmp3lame -q:a 6"),
 }
+
+# written to a pipe, so without the tag that gives delay and padding: name, length in seconds, what the encoder is told
+PIPED = ("piped.mp3", 0.405, "-ar 24000 -ac 1 -c:a libmp3lame -q:a 4")
 
 MUSIC = "0.3*sin(2*PI*(300+4000*t)*t)+0.1*(random(0)-0.5)*lt(mod(t\\,0.2)\\,0.1)|0.3*sin(2*PI*700*t)*gt(t\\,0.1)"
 SURROUND = "|".join(f"0.3*sin(2*PI*{hz}*t)" for hz in (300, 500, 700, 900, 60, 1100))
@@ -75,6 +78,10 @@ def main() -> None:
                 kept.extend(samples[period * channels : (period + 1) * channels])
             Path(f"{out}.s16").write_bytes(kept.tobytes())
             print(f"{name}: {out.stat().st_size} bytes, {channels} channels, {periods} sample periods")
+        name, secs, options = PIPED
+        piped = ffmpeg(*source("speech", speech), "-t", str(secs), *exact, *options.split(), "-f", "mp3", "-")
+        (FIXTURES / name).write_bytes(piped)
+        print(f"{name}: {len(piped)} bytes")
 
 
 if __name__ == "__main__":

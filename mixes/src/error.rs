@@ -21,59 +21,148 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A mixture file that does not hold a mixture.
-    #[error("mixture {file}: {problem}")]
+    #[error("mixture {file}, line {line}: {problem}")]
     BadMixture {
         /// The file, or the name of a mixture that Timbre brings.
         file: String,
-        /// What is wrong, with the line where known.
+        /// The line, from 1 on.
+        line: usize,
+        /// What is wrong there, and what to do.
+        problem: String,
+    },
+    /// Arguments that a mixture does not take.
+    #[error("mixture {call:?}: {problem}")]
+    BadCall {
+        /// The mixture, as it was named.
+        call: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A mixture that cannot be scheduled.
+    #[error("mixture {mixture:?}: {problem}")]
+    BadSchedule {
+        /// The mixture.
+        mixture: String,
+        /// What is wrong, and what to do.
         problem: String,
     },
     /// A name that is no mixture.
-    #[error("there is no mixture {name:?}; known: {known}; or give the path of a .toml file")]
+    #[error("there is no mixture {name:?}; {hint}; or give the path of a .toml file")]
     UnknownMixture {
         /// The name.
         name: String,
-        /// The mixtures that Timbre brings.
-        known: String,
+        /// A similar name, or all.
+        hint: String,
     },
-    /// More than one component.
-    #[error(
-        "mixture {name:?} has {components} components ({sources}); mixing several components is not supported yet: give a \
-         mixture with exactly one"
-    )]
-    SeveralComponents {
-        /// The mixture.
-        name: String,
-        /// How many.
-        components: usize,
-        /// Their sources.
-        sources: String,
-    },
+    /// Reading from a store failed.
+    #[error(transparent)]
+    Store(#[from] stores::Error),
     /// A component without its folder.
     #[error(
-        "component {source_name:?} of mixture {mixture:?} needs the folder {}, which does not exist; {} has {found}; tokenize the corpus \
-         into it, or give another data folder", path.display(), data.display()
+        "component {component:?} of mixture {mixture:?} needs the dataset {source_name:?}, and {data} has {found}; tokenize the corpus \
+         into it, or give another data folder"
     )]
     MissingComponent {
         /// The mixture.
         mixture: String,
-        /// The component's source.
-        source_name: String,
+        /// The component.
+        component: String,
         /// The folder that is missing.
-        path: PathBuf,
+        source_name: String,
         /// The data folder.
-        data: PathBuf,
+        data: String,
         /// What the data folder has instead.
         found: String,
     },
+    /// A folder without a manifest.
+    #[error(
+        "{} is not a finished dataset: it has no manifest.json; run the `tokenize` command that makes it again, it goes on where it \
+         stopped", path.display()
+    )]
+    Unfinished {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A shard that is not what it was.
+    #[error(
+        "{}: {problem}; the shards of a run must not change: put back what was there, or start a new run", path.display()
+    )]
+    Changed {
+        /// The shard.
+        path: PathBuf,
+        /// What is different.
+        problem: String,
+    },
+    /// A document that a view cannot show.
+    #[error(
+        "document {id:?} in {}: {problem}; give the component another view, or leave such documents out when tokenizing",
+        path.display()
+    )]
+    Misfit {
+        /// The document.
+        id: String,
+        /// Its shard.
+        path: PathBuf,
+        /// What it lacks.
+        problem: &'static str,
+    },
+    /// Components whose ids mean different things.
+    #[error(
+        "components {first:?} and {second:?} were made with different tokenizers; make one of them anew with `tokenize retext`, \
+         which leaves the audio as it is"
+    )]
+    OtherVocabulary {
+        /// A component.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+    /// Components whose codes mean different things.
+    #[error(
+        "components {first:?} ({first_codec}) and {second:?} ({second_codec}) were made with different codecs; tokenize one of them \
+         again"
+    )]
+    OtherCodec {
+        /// A component.
+        first: String,
+        /// Its codec.
+        first_codec: String,
+        /// The other one.
+        second: String,
+        /// Its codec.
+        second_codec: String,
+    },
+    /// The folder for copies of small files cannot be used.
+    #[error("cannot write {}: {source}; set TIMBRE_CACHE to a folder that can be written", path.display())]
+    Cache {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A sequence past the end of the data.
+    #[error(
+        "mixture {mixture:?} ends after {len} sequences (stop = {strategy:?}), and sequence {index} is asked for; train for fewer \
+         steps, or let components restart"
+    )]
+    Exhausted {
+        /// The mixture.
+        mixture: String,
+        /// Its stop strategy.
+        strategy: &'static str,
+        /// Sequences it has.
+        len: u64,
+        /// The one asked for.
+        index: u64,
+    },
     /// More codebooks asked for than the shards have.
     #[error(
-        "component {source_name:?} asks for {asked} codebooks, and {} has {found}; lower `codebooks` in the mixture, or tokenize the \
+        "component {component:?} asks for {asked} codebooks, and {} has {found}; lower `codebooks` in the mixture, or tokenize the \
          corpus again with more", path.display()
     )]
     TooManyCodebooks {
-        /// The component's source.
-        source_name: String,
+        /// The component.
+        component: String,
         /// Codebooks of the mixture.
         asked: usize,
         /// A shard with fewer.
@@ -93,13 +182,13 @@ pub enum Error {
     },
     /// Not a single training sequence.
     #[error(
-        "component {source_name:?} in {} gives no sequence of {seq_len} tokens: its {documents} training documents have {tokens} \
-         tokens as {view}, in {row_groups} row groups of which the largest has {largest}; lower the sequence length to at most {largest}, \
-         or tokenize more data ({validation_documents} documents are kept for validation)", path.display()
+        "component {component:?} in {} gives no sequence of {seq_len} tokens: its {documents} training documents have {tokens} \
+         tokens as {view}; lower the sequence length, or tokenize more data ({validation_documents} documents are kept for \
+         validation)", path.display()
     )]
     NoSequence {
-        /// The component's source.
-        source_name: String,
+        /// The component.
+        component: String,
         /// Its folder.
         path: PathBuf,
         /// Tokens a sequence.
@@ -110,10 +199,6 @@ pub enum Error {
         tokens: u64,
         /// The view.
         view: crate::View,
-        /// Row groups.
-        row_groups: usize,
-        /// Training tokens of the largest row group.
-        largest: u64,
         /// Documents kept for validation.
         validation_documents: u64,
     },

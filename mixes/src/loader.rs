@@ -1,272 +1,331 @@
 //! The loader: sequence number to tokens, a pure function of shards, mixture, seed and options.
 //!
-//! An epoch visits every packed sequence once. Its row groups are permuted; each `window_row_groups` consecutive ones form a window;
-//! the sequences of a window are permuted among themselves. So a reader of consecutive numbers holds one window of decoded row
-//! groups and still sees an order that is random across the corpus.
+//! The [`Schedule`] says which component the number belongs to and which of its sequences it is; the component's order says in
+//! which group that lies; the group is decoded, packed and kept for those that follow.
 
 use crate::cache::Cache;
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, Surroundings};
 use crate::error::{Error, Result};
-use crate::mixture::Mixture;
-use crate::pack::{Packed, Sequence};
-use crate::permutation::{Permutation, derive_key};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use shards::{CodecInfo, View, Vocab};
-use std::path::{Path, PathBuf};
+use crate::group::Group;
+use crate::mixture::{Mixture, StopStrategy};
+use crate::order::{Order, Place};
+use crate::permutation::derive_key;
+use crate::schedule::Schedule;
+use crate::sequence::Sequence;
+use crate::summary::{ComponentSummary, LoaderSummary};
+use shards::{CodecInfo, Vocab, sha256_hex};
+use std::collections::BTreeMap;
+use std::env;
+use std::path::PathBuf;
 use std::sync::Arc;
+use stores::Store;
 
 /// Shortest sequence: shorter ones hold no document worth the name.
 const MIN_SEQ_LEN: usize = 16;
 /// Sequence numbers are below this.
 const MAX_INDEX: u64 = 1 << 40;
-/// Epochs whose order is kept: the current one, and its neighbour for readers ahead of others.
-const KEPT_EPOCHS: usize = 2;
-/// Windows whose row groups are kept decoded, for the same reason.
+/// Windows whose groups are kept decoded: the current one, and the next, which is read meanwhile.
 const KEPT_WINDOWS: usize = 2;
 
-/// The purpose of a permutation, part of its key.
-#[derive(Clone, Copy)]
-enum Purpose {
-    RowGroups = 1,
-    Sequences = 2,
-    Documents = 3,
-}
-
 /// What the order of the sequences depends on, besides shards and mixture.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoaderOptions {
     /// Tokens a sequence, at least 16.
     pub seq_len: usize,
     /// Seed of all permutations.
     pub seed: u64,
-    /// Row groups whose sequences are shuffled together. Memory holds up to twice as many decoded row groups, of about 4 million
-    /// tokens each (8 million in view `both`) at 4 bytes a token.
-    pub window_row_groups: usize,
+    /// Groups of each component whose sequences are shuffled together. Memory holds twice as many; a group is a row group, of
+    /// about 4 million tokens, or several small ones, and takes 2 bytes an audio token and 4 a text token.
+    pub window_groups: usize,
+    /// Trains as if a run of the target's length were shrunk to this one.
+    pub simulated_epoching: Option<SimulatedEpoching>,
+    /// Folder for indexes and for the small files of remote datasets; `TIMBRE_CACHE`, or `timbre` in the user's folder of
+    /// caches, if not said.
+    pub cache: Option<PathBuf>,
 }
 
-/// What a loader serves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoaderSummary {
-    /// Documents for training.
-    pub train_documents: u64,
-    /// Tokens of their renderings.
-    pub train_tokens: u64,
-    /// Documents kept for validation.
-    pub validation_documents: u64,
-    /// Tokens of their renderings.
-    pub validation_tokens: u64,
-    /// Sequences of an epoch; shorter than `train_tokens` by the remainder of each row group.
-    pub sequences_per_epoch: u64,
-    /// Hash of the hashes of all shards: the same data give the same.
-    pub data_sha256: String,
-    /// The components, in the mixture's order.
-    pub components: Vec<ComponentSummary>,
-}
-
-/// What one component of a mixture contributes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ComponentSummary {
-    /// Its folder.
-    pub source: String,
-    /// Its view.
-    pub view: View,
-    /// Codebooks used.
-    pub codebooks: usize,
-    /// Shards' row groups.
-    pub row_groups: usize,
-    /// Documents for training.
-    pub train_documents: u64,
-    /// Tokens of their renderings.
-    pub train_tokens: u64,
-    /// Documents kept for validation.
-    pub validation_documents: u64,
-    /// Tokens of their renderings.
-    pub validation_tokens: u64,
-    /// Sequences of an epoch.
-    pub sequences_per_epoch: u64,
-    /// Hash of the shards' hashes.
-    pub data_sha256: String,
+/// Simulated epoching (Levanter): components are cut to the part that a run of `experiment_tokens` may see of them, so that each
+/// comes round as often as it would in a run of `target_tokens`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SimulatedEpoching {
+    /// Tokens of the run that is imitated.
+    pub target_tokens: f64,
+    /// Tokens of this run.
+    pub experiment_tokens: f64,
 }
 
 /// Serves the sequences of a mixture. Any thread may ask for any number.
 pub struct Loader {
-    corpus: Corpus,
-    options: LoaderOptions,
-    sequences_per_epoch: u64,
-    epochs: Cache<u64, Epoch>,
-    /// Packed row groups by epoch and number.
-    row_groups: Cache<(u64, usize), Packed>,
+    mixture: Mixture,
+    schedule: Schedule,
+    components: Vec<Opened>,
+    codec: Option<CodecInfo>,
+    len: Option<u64>,
 }
 
-/// The order of one epoch.
-struct Epoch {
-    /// Row groups with at least one sequence, permuted.
-    row_groups: Vec<usize>,
-    /// First sequence of each row group of `row_groups`, and the number of all.
-    starts: Vec<u64>,
+/// A component: its corpus, the order of its sequences, and what is decoded of it.
+struct Opened {
+    corpus: Corpus,
+    order: Order,
+    /// By epoch and number.
+    groups: Cache<(u64, usize), Group>,
 }
 
 impl Loader {
-    /// Opens the datasets of `mixture` below the folder `data`.
-    pub fn open(mixture: &Mixture, data: &Path, options: &LoaderOptions) -> Result<Self> {
+    /// Opens the datasets of `mixture` below `data`, a folder or the location of an object store.
+    ///
+    /// # Errors
+    /// For all that would go wrong later: components without datasets or documents, or of other vocabularies or codecs.
+    pub fn open(mixture: &Mixture, data: &str, options: &LoaderOptions) -> Result<Self> {
         check_option("the sequence length", options.seq_len, MIN_SEQ_LEN)?;
-        check_option("window_row_groups", options.window_row_groups, 1)?;
-        let [component] = mixture.components.as_slice() else {
-            let sources: Vec<_> = mixture
-                .components
-                .iter()
-                .map(|c| c.source.as_str())
-                .collect();
-            return Err(Error::SeveralComponents {
-                name: mixture.name.clone(),
-                components: sources.len(),
-                sources: sources.join(", "),
-            });
+        check_option("window_groups", options.window_groups, 1)?;
+        let schedule = Schedule::new(mixture, options.seq_len, options.seed)?;
+        let around = Surroundings {
+            mixture: &mixture.name,
+            data: &Store::open(data)?,
+            cache: &options.cache.clone().unwrap_or_else(cache_dir),
+            seq_len: options.seq_len,
+            packing: mixture.packing,
+            validation_fraction: mixture.validation_fraction,
         };
-        let corpus = Corpus::open(mixture, component, data)?;
-        let seq_len = options.seq_len as u64;
-        let sequences = corpus
-            .row_groups
+        let open = |component| Opened::open(Corpus::open(component, &around)?, mixture, options);
+        let components = mixture
+            .components
             .iter()
-            .map(|group| group.train.tokens / seq_len);
-        let sequences_per_epoch = sequences.sum();
-        if sequences_per_epoch == 0 {
-            return Err(no_sequence(&corpus, options.seq_len));
-        }
+            .map(open)
+            .collect::<Result<Vec<_>>>()?;
+        let codec = check_alike(&components)?;
+        let lengths: Vec<u64> = components
+            .iter()
+            .map(|opened| opened.order.sequences)
+            .collect();
         Ok(Self {
-            corpus,
-            options: options.clone(),
-            sequences_per_epoch,
-            epochs: Cache::new(KEPT_EPOCHS),
-            row_groups: Cache::new(options.window_row_groups.saturating_mul(KEPT_WINDOWS)),
+            len: schedule.end(&lengths),
+            mixture: mixture.clone(),
+            schedule,
+            components,
+            codec,
         })
     }
 
     /// The vocabulary of the sequences.
     pub fn vocab(&self) -> &Vocab {
-        &self.corpus.vocab
+        &self.components[0].corpus.vocab
     }
 
-    /// The folder of the tokenizer, the same for every component.
+    /// The folder of the tokenizer on this machine, the same for every component.
     pub fn tokenizer_dir(&self) -> PathBuf {
-        self.corpus.path.join("tokenizer")
+        self.components[0].corpus.tokenizer_dir()
     }
 
     /// Codec of the audio tokens; none if there is no audio.
     pub fn codec(&self) -> Option<&CodecInfo> {
-        self.corpus.codec()
+        self.codec.as_ref()
     }
 
-    /// Codebooks of each frame of the sequences.
+    /// Largest number of codebooks that a component uses.
     pub fn codebooks(&self) -> usize {
-        self.corpus.component.codebooks
+        let used = self
+            .components
+            .iter()
+            .map(|opened| opened.corpus.look.codebooks);
+        used.max().unwrap_or(0)
     }
 
-    /// Sequence number `index`, below 2^40. Epochs follow one another, each in another order.
+    /// How components are mixed.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// Number of sequences; none if they never end.
+    pub fn len(&self) -> Option<u64> {
+        self.len
+    }
+
+    /// Whether there is no sequence at all.
+    pub fn is_empty(&self) -> bool {
+        self.len == Some(0)
+    }
+
+    /// Sequence number `index`, below 2^40.
+    ///
+    /// # Errors
+    /// If a shard cannot be read, or is no longer what it was, and past the end of the data.
     pub fn sequence(&self, index: u64) -> Result<Sequence> {
-        if index >= MAX_INDEX {
-            return Err(Error::IndexTooLarge { index });
-        }
-        let number = index / self.sequences_per_epoch;
-        let epoch = self
-            .epochs
-            .get(number, || Ok::<_, Error>(self.epoch(number)))?;
-        let (at, sequence) = self.locate(&epoch, number, index % self.sequences_per_epoch);
-        let packed = self.packed(number, epoch.row_groups[at])?;
-        let padding = self.vocab().layout().eos;
-        Ok(packed.sequence(sequence as usize, self.options.seq_len, padding))
+        let (component, number) = self.locate(index)?;
+        let opened = &self.components[component];
+        let place = opened.order.place(number);
+        let group = opened.group(place.epoch, place.group)?;
+        Ok(opened.sequence(&group, place.sequence as usize))
     }
 
-    /// The documents kept for validation, packed in their order; the last sequence is padded. Empty if there are none.
-    pub fn validation(&self) -> Result<Vec<Sequence>> {
-        let packed = self.corpus.pack_validation()?;
-        let (seq_len, padding) = (self.options.seq_len, self.vocab().layout().eos);
-        let numbers = 0..packed.padded_sequences(seq_len);
-        Ok(numbers
-            .map(|at| packed.sequence(at, seq_len, padding))
-            .collect())
+    /// Number of the component that sequence `index` is of, in the mixture's order.
+    ///
+    /// # Errors
+    /// Past the end of the data.
+    pub fn component(&self, index: u64) -> Result<usize> {
+        Ok(self.locate(index)?.0)
+    }
+
+    /// Component of sequence `index`, and its number within it.
+    pub(crate) fn locate(&self, index: u64) -> Result<(usize, u64)> {
+        match self.len {
+            Some(len) if index >= len => Err(Error::Exhausted {
+                mixture: self.mixture.name.clone(),
+                strategy: match self.mixture.stop {
+                    StopStrategy::FirstExhausted => "first_exhausted",
+                    StopStrategy::AllExhausted | StopStrategy::Restart => "all_exhausted",
+                },
+                len,
+                index,
+            }),
+            _ if index >= MAX_INDEX => Err(Error::IndexTooLarge { index }),
+            _ => Ok(self.schedule.locate(index)),
+        }
+    }
+
+    /// Where a component's sequence lies.
+    pub(crate) fn place(&self, component: usize, number: u64) -> Place {
+        self.components[component].order.place(number)
+    }
+
+    /// Decodes the window that follows the one of `place`, unless it is at hand.
+    pub(crate) fn warm(&self, component: usize, place: Place) -> Result<()> {
+        let opened = &self.components[component];
+        let (epoch, groups) = opened.order.next_window(place);
+        groups
+            .into_iter()
+            .try_for_each(|group| opened.group(epoch, group).map(drop))
+    }
+
+    /// The documents kept for validation, component by component and packed in their order; the last sequence of each is padded.
+    /// At most `max_sequences` of each; components without such documents are left out.
+    ///
+    /// # Errors
+    /// If a shard cannot be read.
+    pub fn validation(&self, max_sequences: usize) -> Result<Vec<(String, Vec<Sequence>)>> {
+        let mut sets = Vec::new();
+        for opened in &self.components {
+            let group = opened.corpus.load_validation(max_sequences)?;
+            let count = group.len().min(max_sequences);
+            if count > 0 {
+                let sequences = (0..count).map(|at| opened.sequence(&group, at));
+                sets.push((opened.corpus.component.name.clone(), sequences.collect()));
+            }
+        }
+        Ok(sets)
     }
 
     /// Counts of documents, tokens and sequences, and the hash of the data.
     pub fn summary(&self) -> LoaderSummary {
-        let (train, validation) = (self.corpus.train(), self.corpus.validation());
-        let component = &self.corpus.component;
-        let components = vec![ComponentSummary {
-            source: component.source.clone(),
-            view: component.view,
-            codebooks: component.codebooks,
-            row_groups: self.corpus.row_groups.len(),
+        let components = self.components.iter().map(Opened::summary);
+        LoaderSummary::new(components.collect())
+    }
+}
+
+impl Opened {
+    fn open(corpus: Corpus, mixture: &Mixture, options: &LoaderOptions) -> Result<Self> {
+        let sequences = corpus.sequences();
+        let total: u64 = sequences.iter().sum();
+        if total == 0 {
+            return Err(no_sequence(&corpus, options.seq_len));
+        }
+        let limit = options.simulated_epoching.map(|simulated| {
+            let ratio = simulated.experiment_tokens / simulated.target_tokens;
+            ((total as f64 * ratio) as u64).max(1)
+        });
+        // of the name, so that a component's order does not depend on those beside it
+        let name = sha256_hex(corpus.component.name.as_bytes());
+        let name = u64::from_str_radix(&name[..16], 16).expect("hexadecimal digits");
+        let key = derive_key(&[options.seed, name]);
+        let order = Order::new(
+            mixture.permutation,
+            key,
+            options.window_groups,
+            &sequences,
+            limit,
+        );
+        let kept = options.window_groups.saturating_mul(KEPT_WINDOWS);
+        Ok(Self {
+            corpus,
+            order,
+            groups: Cache::new(kept),
+        })
+    }
+
+    fn group(&self, epoch: u64, group: usize) -> Result<Arc<Group>> {
+        let epoch = self.order.packing_epoch(epoch);
+        self.groups.get((epoch, group), || {
+            self.corpus.load(group, |renderings| {
+                self.order.documents(epoch, group, renderings)
+            })
+        })
+    }
+
+    fn sequence(&self, group: &Group, at: usize) -> Sequence {
+        group.sequence(at, self.corpus.vocab.layout(), self.corpus.look.codebooks)
+    }
+
+    fn summary(&self) -> ComponentSummary {
+        let corpus = &self.corpus;
+        let (train, validation) = (corpus.train(), corpus.validation());
+        ComponentSummary {
+            name: corpus.component.name.clone(),
+            sources: corpus.component.sources.clone(),
+            view: corpus.look.view,
+            codebooks: corpus.look.codebooks,
+            row_groups: corpus.row_groups(),
             train_documents: train.documents,
             train_tokens: train.tokens,
             validation_documents: validation.documents,
             validation_tokens: validation.tokens,
-            sequences_per_epoch: self.sequences_per_epoch,
-            data_sha256: self.corpus.sha256.clone(),
-        }];
-        let mut digest = Sha256::new();
-        components
-            .iter()
-            .for_each(|component| digest.update(&component.data_sha256));
-        LoaderSummary {
-            train_documents: components.iter().map(|c| c.train_documents).sum(),
-            train_tokens: components.iter().map(|c| c.train_tokens).sum(),
-            validation_documents: components.iter().map(|c| c.validation_documents).sum(),
-            validation_tokens: components.iter().map(|c| c.validation_tokens).sum(),
-            sequences_per_epoch: components.iter().map(|c| c.sequences_per_epoch).sum(),
-            data_sha256: digest
-                .finalize()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-            components,
+            sequences_per_epoch: self.order.sequences,
+            lengths: corpus.index.lengths.clone(),
+            data_sha256: corpus.sha256.clone(),
         }
     }
+}
 
-    /// Permutes the row groups of epoch `number`.
-    fn epoch(&self, number: u64) -> Epoch {
-        let sequences =
-            |group: usize| self.corpus.row_groups[group].train.tokens / self.options.seq_len as u64;
-        let filled: Vec<usize> = (0..self.corpus.row_groups.len())
-            .filter(|&group| sequences(group) > 0)
-            .collect();
-        let permutation = self.permutation(filled.len() as u64, number, Purpose::RowGroups, 0);
-        let at = |position| filled[permutation.apply(position) as usize];
-        let row_groups: Vec<usize> = (0..filled.len() as u64).map(at).collect();
-        let mut starts = vec![0];
-        for &group in &row_groups {
-            starts.push(starts[starts.len() - 1] + sequences(group));
+fn cache_dir() -> PathBuf {
+    let get = |name| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let user = || env::home_dir().unwrap_or_default().join(".cache");
+    get("TIMBRE_CACHE").unwrap_or_else(|| get("XDG_CACHE_HOME").unwrap_or_else(user).join("timbre"))
+}
+
+/// Refuses components whose ids or codes mean different things. Returns the codec.
+fn check_alike(components: &[Opened]) -> Result<Option<CodecInfo>> {
+    let name = |opened: &Opened| opened.corpus.component.name.clone();
+    let first = &components[0];
+    let mut codecs: BTreeMap<usize, CodecInfo> = BTreeMap::new();
+    for (number, opened) in components.iter().enumerate() {
+        let (vocab, other) = (&first.corpus.vocab, &opened.corpus.vocab);
+        if vocab.info().sha256 != other.info().sha256 || vocab.layout() != other.layout() {
+            return Err(Error::OtherVocabulary {
+                first: name(first),
+                second: name(opened),
+            });
         }
-        Epoch { row_groups, starts }
+        let Some(codec) = opened.corpus.codec()? else {
+            continue;
+        };
+        if let Some((first, known)) = codecs.first_key_value() {
+            if !known.is_same(&codec) {
+                return Err(Error::OtherCodec {
+                    first: name(&components[*first]),
+                    first_codec: known.name.clone(),
+                    second: name(opened),
+                    second_codec: codec.name,
+                });
+            }
+        } else {
+            codecs.insert(number, codec);
+        }
     }
-
-    /// Where sequence `at` of an epoch is: position of its row group in the epoch's order, and number within the row group.
-    fn locate(&self, epoch: &Epoch, number: u64, at: u64) -> (usize, u64) {
-        let holder = |sequence: u64| epoch.starts.partition_point(|&start| start <= sequence) - 1;
-        let window = holder(at) / self.options.window_row_groups;
-        let first = window * self.options.window_row_groups;
-        let last = (first + self.options.window_row_groups).min(epoch.row_groups.len());
-        let (begin, end) = (epoch.starts[first], epoch.starts[last]);
-        let permutation = self.permutation(end - begin, number, Purpose::Sequences, window as u64);
-        let sequence = begin + permutation.apply(at - begin);
-        let row_group = holder(sequence);
-        (row_group, sequence - epoch.starts[row_group])
-    }
-
-    fn packed(&self, epoch: u64, row_group: usize) -> Result<Arc<Packed>> {
-        self.row_groups.get((epoch, row_group), || {
-            let key = self.key(epoch, Purpose::Documents, row_group as u64);
-            self.corpus.pack_train(row_group, key)
-        })
-    }
-
-    fn permutation(&self, len: u64, epoch: u64, purpose: Purpose, item: u64) -> Permutation {
-        Permutation::new(len, self.key(epoch, purpose, item))
-    }
-
-    fn key(&self, epoch: u64, purpose: Purpose, item: u64) -> u64 {
-        derive_key(&[self.options.seed, epoch, purpose as u64, item])
-    }
+    Ok(codecs.pop_first().map(|(_, codec)| codec))
 }
 
 fn check_option(option: &'static str, found: usize, least: usize) -> Result<()> {
@@ -282,16 +341,13 @@ fn check_option(option: &'static str, found: usize, least: usize) -> Result<()> 
 
 fn no_sequence(corpus: &Corpus, seq_len: usize) -> Error {
     let train = corpus.train();
-    let sizes = corpus.row_groups.iter().map(|group| group.train.tokens);
     Error::NoSequence {
-        source_name: corpus.component.source.clone(),
-        path: corpus.path.clone(),
+        component: corpus.component.name.clone(),
+        path: corpus.path().to_path_buf(),
         seq_len,
         documents: train.documents,
         tokens: train.tokens,
-        view: corpus.component.view,
-        row_groups: corpus.row_groups.len(),
-        largest: sizes.max().unwrap_or(0),
+        view: corpus.look.view,
         validation_documents: corpus.validation().documents,
     }
 }

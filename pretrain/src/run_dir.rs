@@ -25,8 +25,8 @@ pub struct RunConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// Folder of the mixture's components.
-    pub path: PathBuf,
+    /// Location of the mixture's components.
+    pub path: String,
     /// Hash of its shards, as the loader gives it.
     pub sha256: String,
     /// Rows of the vocabulary.

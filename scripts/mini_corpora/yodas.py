@@ -98,7 +98,7 @@ def chunk_fault(video: Video, chunk: tuple) -> str | None:
     if video.wav is None or start * CENTISECOND >= video.samples:
         return "missing-audio"
     if video.wav == files.damaged_sound():
-        return "corrupt"
+        return "not-audio"
     return "duration" if end * CENTISECOND > video.samples else None
 
 

@@ -220,6 +220,7 @@ impl<'a> Group<'a> {
         let spec = codec.spec();
         let bad = |error: audio::Error| Fault::Bad(error.reason(), error.to_string());
         let blocks = audio::open(input, spec.sample_rate_hz, spec.channels).map_err(bad)?;
+        let untold_secs = blocks.untold_secs();
         let length = piece_samples(codec);
         let mut loudness = self.encoder.filters.loudness(spec.sample_rate_hz);
         let (mut piece, mut total) = (Vec::new(), 0);
@@ -242,22 +243,21 @@ impl<'a> Group<'a> {
         }
         let secs = total as f64 / self.encoder.samples(1) as f64;
         self.drafts[at].encoded.audio_secs = secs;
-        self.check(at, raw, secs, loudness.as_ref())
+        self.check_duration(raw, secs, untold_secs)?;
+        self.filter(at, secs, loudness.as_ref())
+    }
+
+    fn check_duration(&self, raw: &RawUtterance, secs: f64, untold_secs: f64) -> Result<(), Fault> {
+        let Some(declared) = raw.declared_secs else {
+            return Ok(());
+        };
+        audio::check_duration(declared, secs, untold_secs).map_err(|mismatch| {
+            Fault::Bad(mismatch.reason(), format!("{}: {mismatch}", raw.origin))
+        })
     }
 
     /// What can be said only once all of a recording is decoded.
-    fn check(
-        &self,
-        at: usize,
-        raw: &RawUtterance,
-        secs: f64,
-        loudness: Option<&Loudness>,
-    ) -> Result<(), Fault> {
-        if let Some(declared) = raw.declared_secs {
-            audio::check_duration(declared, secs).map_err(|mismatch| {
-                Fault::Bad(mismatch.reason(), format!("{}: {mismatch}", raw.origin))
-            })?;
-        }
+    fn filter(&self, at: usize, secs: f64, loudness: Option<&Loudness>) -> Result<(), Fault> {
         let filters = self.encoder.filters;
         let text = &self.drafts[at].encoded.segment.text;
         let filtered = filters.of_speech(text, secs).or_else(|| {

@@ -13,7 +13,7 @@ const EVERY: Duration = Duration::from_secs(10);
 /// A worker silent for so many seconds is taken for dead.
 pub const SILENT_SECS: u64 = 90;
 /// The folder of the files.
-const FOLDER: &str = "workers";
+pub(crate) const FOLDER: &str = "workers";
 
 /// What a worker last said.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

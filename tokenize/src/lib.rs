@@ -24,6 +24,7 @@ pub mod heartbeat;
 pub mod ids;
 pub mod job;
 pub mod merge;
+pub mod nearby;
 pub mod output;
 pub mod pipeline;
 pub mod progress;

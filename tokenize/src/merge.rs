@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use shards::{CodecInfo, Dataset, Job, Vocab};
@@ -10,6 +10,7 @@ use stores::Store;
 
 use crate::error::{Error, Result};
 use crate::ids;
+use crate::nearby::Nearby;
 use crate::output::{self, OutputDir, UnitRecord};
 use crate::summary::Summary;
 use crate::worker::Worker;
@@ -21,7 +22,7 @@ const SHOWN: usize = 5;
 
 /// A dataset to be merged.
 struct Input {
-    dir: PathBuf,
+    nearby: Nearby,
     dataset: Dataset,
     store: Store,
     job: Job,
@@ -37,11 +38,11 @@ pub fn shard_arguments(job: &Job) -> Vec<String> {
 
 /// Merges datasets of one codec, tokenizer and vocabulary, without an id in common, into one in `out`. What an earlier,
 /// interrupted run has linked is kept.
-pub fn run(dirs: &[PathBuf], out: &Store) -> Result<Summary> {
+pub fn run(locations: &[String], out: &Store) -> Result<Summary> {
     let started = Instant::now();
-    let inputs: Vec<Input> = dirs
+    let inputs: Vec<Input> = locations
         .iter()
-        .map(|dir| Input::open(dir))
+        .map(|location| Input::open(location))
         .collect::<Result<_>>()?;
     check_alike(&inputs)?;
     refuse_repeated_ids(&inputs)?;
@@ -71,11 +72,12 @@ pub fn run(dirs: &[PathBuf], out: &Store) -> Result<Summary> {
 }
 
 impl Input {
-    fn open(dir: &Path) -> Result<Self> {
-        let dataset = Dataset::open(dir)?;
-        let (store, job) = output::open_job(dir)?;
+    fn open(location: &str) -> Result<Self> {
+        let nearby = Nearby::open(location)?;
+        let dataset = Dataset::open(nearby.dir())?;
+        let (store, job) = output::open_job(nearby.dir())?;
         Ok(Input {
-            dir: dir.to_owned(),
+            nearby,
             dataset,
             store,
             job,
@@ -95,8 +97,8 @@ fn check_alike(inputs: &[Input]) -> Result<()> {
     let first_vocab = first.dataset.vocab()?;
     for second in &inputs[1..] {
         let unlike = |what, first_has, second_has| Error::Unlike {
-            first: first.dir.clone(),
-            second: second.dir.clone(),
+            first: first.nearby.location().into(),
+            second: second.nearby.location().into(),
             what,
             first_has,
             second_has,
@@ -200,7 +202,7 @@ fn add(
     shard: usize,
 ) -> Result<UnitRecord> {
     let missing = || Error::Layout {
-        location: input.dir.display().to_string(),
+        location: input.nearby.location().to_owned(),
         problem: format!(
             "shard {shard} has no record in units/; run the command that made the dataset again"
         ),

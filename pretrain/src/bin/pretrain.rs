@@ -28,9 +28,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Args {
     /// A built-in experiment, or the path of a TOML file.
     experiment: String,
-    /// Folder with a folder of shards for each component of the mixture.
+    /// Folder, or location in an object store, with a folder of shards for each component of the mixture.
     #[arg(long, default_value = "data")]
-    data: PathBuf,
+    data: String,
     /// The run's folder [default: runs/NAME].
     #[arg(long)]
     out: Option<PathBuf>,

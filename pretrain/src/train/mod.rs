@@ -9,27 +9,32 @@ pub use batch::{Batch, Losses};
 pub use progress::Progress;
 pub use step::{StepOutput, Trainer};
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::backend::AutodiffBackend;
 use experiments::Plan;
 use kernels::Kernels;
-use mixes::{Loader, LoaderOptions, Mixture, Sequence};
+use mixes::{Batches, Loader, LoaderOptions, Mixture, Sequence, Share};
 
 use crate::checkpoint::{Checkpoint, Parts, STATE_FORMAT, State};
 use crate::error::{Error, Result};
 use crate::metrics::{ComponentRecord, Record, RunRecord, TrainRecord, Unigram, ValidationRecord};
 use crate::run_dir::{DataConfig, RunConfig, RunDir};
 
-/// Row groups whose sequences are shuffled together.
-const WINDOW_ROW_GROUPS: usize = 8;
+/// Groups of each component whose sequences are shuffled together.
+const WINDOW_GROUPS: usize = 8;
+/// Batches kept ready.
+const BATCHES_AHEAD: usize = 4;
+/// Sequences of each component that are validated on, at most.
+const VALIDATION_SEQUENCES: usize = 256;
 
 /// Where a run reads and writes.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
-    /// Folder of the mixture's components.
-    pub data: PathBuf,
+    /// Location of the mixture's components: a folder, or one of an object store.
+    pub data: String,
     /// The run's folder.
     pub out: PathBuf,
     /// Continue the run in `out`, if there is one.
@@ -82,15 +87,20 @@ where
         None => Trainer::new(plan, config.data.vocab_size),
     };
     dir.rewind(checkpoint.map(|checkpoint| checkpoint.state.step))?;
-    let validation = loader.validation()?;
+    // Too little data is better known now than at the last step.
+    loader.component(plan.steps * plan.batch_size as u64 - 1)?;
+    let sets = loader.validation(VALIDATION_SEQUENCES)?;
+    let validation: Vec<Sequence> = sets.into_iter().flat_map(|(_, set)| set).collect();
     if validation.is_empty() {
         let fraction = Mixture::open(&plan.mix)?.validation_fraction;
         return Err(Error::NoValidation { fraction });
     }
     let progress = Progress::new(plan.steps, trainer.step());
+    let share = Share::whole(plan.batch_size as u64);
     let mut run = Run {
         plan,
         loader: &loader,
+        batches: Batches::start(loader.clone(), share, trainer.step(), BATCHES_AHEAD),
         validation,
         dir,
         trainer,
@@ -100,19 +110,23 @@ where
     run.run()
 }
 
-fn open_loader(plan: &Plan, data: &Path) -> Result<Loader> {
+fn open_loader(plan: &Plan, data: &str) -> Result<Arc<Loader>> {
     let options = LoaderOptions {
         seq_len: plan.seq_len,
         seed: plan.seed,
-        window_row_groups: WINDOW_ROW_GROUPS,
+        window_groups: WINDOW_GROUPS,
+        simulated_epoching: None,
+        cache: None,
     };
-    Ok(Loader::open(&Mixture::open(&plan.mix)?, data, &options)?)
+    let loader = Loader::open(&Mixture::open(&plan.mix)?, data, &options)?;
+    Ok(Arc::new(loader))
 }
 
 /// A run in progress.
 struct Run<'a, B: AutodiffBackend> {
     plan: &'a Plan,
     loader: &'a Loader,
+    batches: Batches,
     validation: Vec<Sequence>,
     dir: RunDir,
     trainer: Trainer<B>,
@@ -173,7 +187,7 @@ where
             .components
             .into_iter()
             .map(|component| ComponentRecord {
-                source: component.source,
+                source: component.name,
                 view: component.view.to_string(),
                 documents: component.train_documents,
                 tokens: component.train_tokens,
@@ -207,13 +221,8 @@ where
     }
 
     fn train_step(&mut self) -> Result<()> {
-        let batch_size = self.plan.batch_size as u64;
-        let first = self.trainer.step() * batch_size;
-        let sequences = (first..first + batch_size).map(|index| self.loader.sequence(index));
-        let batch = Batch::new(
-            &sequences.collect::<mixes::Result<Vec<_>>>()?,
-            self.trainer.device(),
-        );
+        let sequences = self.batches.next().expect("batches end with an error")?;
+        let batch = Batch::new(&sequences, self.trainer.device());
         let out = self.trainer.train_step(&batch)?;
         let mut losses = Losses::new(self.loader.vocab().layout());
         batch.score(&out.nll, &mut losses);

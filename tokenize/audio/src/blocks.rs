@@ -56,6 +56,12 @@ impl Blocks {
         self.stream.channels()
     }
 
+    /// Seconds by which an encoder may have lengthened the recording without saying so, if it did not say: 0 but for an MP3
+    /// without a LAME tag.
+    pub fn untold_secs(&self) -> f64 {
+        self.stream.untold_secs()
+    }
+
     /// All that is left, in one piece.
     pub fn read_all(mut self) -> Result<Decoded> {
         let mut samples = Vec::new();

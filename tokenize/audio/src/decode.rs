@@ -86,6 +86,8 @@ pub(crate) struct Stream {
     decoder: Box<dyn AudioDecoder>,
     track_id: u32,
     is_mp3: bool,
+    /// Whether the container knows the delay and padding.
+    is_exact: bool,
     /// Where the next packet must start, in samples, if the reader leaves out damaged ones and numbers the others.
     next_ts: Option<i64>,
     /// Where the last packet must end, in samples, if packets are numbered and the container says it.
@@ -119,6 +121,22 @@ impl Stream {
     /// The recording's own channels; 0 before the first block.
     pub fn channels(&self) -> usize {
         self.mix.channels
+    }
+
+    /// See [`Blocks::untold_secs`](crate::Blocks::untold_secs); 0 before the first block.
+    ///
+    /// LAME puts 576 samples before the recording, and behind it at least 576, then as many as fill the last frame. Told
+    /// nothing (what is written to a pipe has no tag, as that goes to the start of the file at the end), nobody can take
+    /// them away.
+    pub fn untold_secs(&self) -> f64 {
+        const DELAY_AND_LEAST_PADDING: u32 = 2 * 576;
+        match self.rate_hz() {
+            rate_hz if rate_hz > 0 && !self.is_exact => {
+                let frame = mpeg::frame_samples(rate_hz);
+                f64::from(DELAY_AND_LEAST_PADDING + frame) / f64::from(rate_hz)
+            }
+            _ => 0.0,
+        }
     }
 
     fn try_open(input: &Input, channels: usize) -> Result<Self> {
@@ -160,6 +178,7 @@ impl Stream {
         Ok(Stream {
             track_id: track.id,
             is_mp3,
+            is_exact: exact,
             next_ts: (container == FORMAT_ID_FLAC || is_ogg_opus).then_some(0),
             // without a last page that can be found no position is the end
             end_ts: is_ogg_opus.then(|| track.num_frames.map_or(i64::MAX, |end| end as i64)),

@@ -1,7 +1,6 @@
 //! What was decoded against what a manifest says.
 
-/// Seconds that are always forgiven: manifests round, and an MP3 frame (26 to 72 ms) or a codec's delay may be counted
-/// or not.
+/// Seconds that are always forgiven: manifests round, and a frame or a codec's delay may be counted or not.
 const ALWAYS_FORGIVEN_SECS: f64 = 0.05;
 
 /// Seconds that are forgiven at most.
@@ -27,14 +26,20 @@ impl DurationMismatch {
 }
 
 /// Refuses a recording whose decoded length is off by more than 100 ms, or more than 2 % if that is less, but never for
-/// less than 50 ms.
+/// less than 50 ms, nor for being longer by up to `untold_secs`.
 ///
-/// Each format's own checks do not replace this one: decoders have been seen to turn valid MP3 of variable bit rate into
+/// The latter are what an encoder may have added without saying so ([`Blocks::untold_secs`](crate::Blocks::untold_secs)):
+/// without it every short MP3 written to a pipe would be refused. It excuses no recording that is shorter. Each format's own checks do not replace this one: decoders have been seen to turn valid MP3 of variable bit rate into
 /// silence, or to stop early, without an error. A declared duration that is not a finite positive number is a mismatch.
-pub fn check_duration(declared_secs: f64, decoded_secs: f64) -> Result<(), DurationMismatch> {
-    let allowed = (0.02 * declared_secs).clamp(ALWAYS_FORGIVEN_SECS, MAX_FORGIVEN_SECS);
+pub fn check_duration(
+    declared_secs: f64,
+    decoded_secs: f64,
+    untold_secs: f64,
+) -> Result<(), DurationMismatch> {
+    let missing = (0.02 * declared_secs).clamp(ALWAYS_FORGIVEN_SECS, MAX_FORGIVEN_SECS);
+    let added = missing.max(untold_secs).min(MAX_FORGIVEN_SECS);
     let plausible = declared_secs.is_finite() && declared_secs > 0.0;
-    if plausible && (declared_secs - decoded_secs).abs() <= allowed {
+    if plausible && (-missing..=added).contains(&(decoded_secs - declared_secs)) {
         return Ok(());
     }
     Err(DurationMismatch {
@@ -57,7 +62,7 @@ mod tests {
             (0.01, 0.06),
         ] {
             assert_eq!(
-                check_duration(declared, decoded),
+                check_duration(declared, decoded, 0.0),
                 Ok(()),
                 "{declared} {decoded}"
             );
@@ -74,13 +79,26 @@ mod tests {
             (1.0, f64::NAN),
             (f64::INFINITY, f64::INFINITY),
         ] {
-            let error = check_duration(declared, decoded).unwrap_err();
+            let error = check_duration(declared, decoded, 0.0).unwrap_err();
             assert_eq!(error.reason(), "duration", "{declared} {decoded}");
         }
-        let text = check_duration(10.0, 2.5).unwrap_err().to_string();
+        let text = check_duration(10.0, 2.5, 0.0).unwrap_err().to_string();
         assert!(
             text.contains("2.500 s decoded, 10.000 s declared"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_an_encoder_adds_untold_excuses_longer_recordings_only() {
+        let is_refused = |decoded, untold| check_duration(1.0, decoded, untold).is_err();
+        assert!(!is_refused(1.069, 0.07));
+        assert!(is_refused(1.071, 0.07));
+        assert!(!is_refused(1.049, 0.01));
+        // the limit of 100 ms holds whatever the encoder
+        assert!(is_refused(1.101, 0.2));
+        // a decoder that stops early is still seen
+        assert!(is_refused(0.949, 0.07));
+        assert!(is_refused(f64::NAN, 0.07));
     }
 }

@@ -8,6 +8,7 @@
 
 mod atomic;
 mod check;
+mod columns;
 mod counts;
 mod dataset;
 mod document;
@@ -15,6 +16,7 @@ mod error;
 mod extend;
 mod layout;
 mod meta;
+mod read_at;
 mod reader;
 mod schema;
 mod text;
@@ -24,6 +26,7 @@ mod writer;
 
 pub use atomic::{sha256_file, sha256_hex, write_atomic};
 pub use check::check_document;
+pub use columns::{Columns, Wanted};
 pub use counts::DocumentCounts;
 pub use dataset::{Dataset, Job, Manifest, ShardEntry};
 pub use document::{Document, Segment};
@@ -31,7 +34,8 @@ pub use error::{Error, Result};
 pub use extend::extend_tokenizer;
 pub use layout::{TokenKind, VocabLayout, pua_char};
 pub use meta::{CodecInfo, ShardMeta, TokenizerInfo};
+pub use read_at::ReadAt;
 pub use reader::ShardReader;
-pub use view::{Block, Order, View, rendered_tokens};
+pub use view::{Block, Order, SegmentRef, Sink, View};
 pub use vocab::Vocab;
 pub use writer::{ShardSummary, ShardWriter, WriterOptions};

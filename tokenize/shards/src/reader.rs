@@ -1,9 +1,11 @@
 //! Reads a shard, one row group at a time, and refuses files that are not what they say.
 
+use crate::columns::{Columns, Wanted};
 use crate::counts::DocumentCounts;
 use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::meta::ShardMeta;
+use crate::read_at::{Fetched, LocalFile, ReadAt};
 use crate::schema::{LIGHT_COLUMNS, read_counts, read_documents, schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -11,17 +13,27 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::reader::ChunkReader;
 use std::fmt::Display;
-use std::fs::File;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Rows decoded together; bounds the memory that a row group of very many short documents takes beside its documents.
 const BATCH_ROWS: usize = 4096;
 
+/// What is read first, and holds the footer of all but the largest shards.
+const TAIL_BYTES: u64 = 64 << 10;
+/// The end of a parquet file: the footer's length, and `PAR1`.
+const TRAILER_BYTES: u64 = 8;
+
 /// An open shard. Reading needs only `&self`, from any number of threads.
 pub struct ShardReader {
     path: PathBuf,
+    file: Arc<dyn ReadAt>,
+    size: u64,
     metadata: ArrowReaderMetadata,
     meta: ShardMeta,
 }
@@ -29,8 +41,14 @@ pub struct ShardReader {
 impl ShardReader {
     /// Opens the shard at `path` and checks that it is one of this format.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
+        Self::open_at(path, Arc::new(LocalFile::new(path)))
+    }
+
+    /// Opens the shard that `file` reads, which errors call `path`.
+    pub fn open_at(path: &Path, file: Arc<dyn ReadAt>) -> Result<Self> {
+        let size = file.size().map_err(Error::io("open", path))?;
+        let footer = fetch_footer(file.as_ref(), size, path)?;
+        let load = || ArrowReaderMetadata::load(&footer, ArrowReaderOptions::new());
         let metadata = unless_damaged(path, "footer", load)?;
         let pairs = metadata.metadata().file_metadata().key_value_metadata();
         let meta = ShardMeta::from_key_values(pairs.map_or(&[], Vec::as_slice), path)?;
@@ -54,6 +72,8 @@ impl ShardReader {
         }
         Ok(Self {
             path: path.to_path_buf(),
+            file,
+            size,
             metadata,
             meta,
         })
@@ -76,15 +96,31 @@ impl ShardReader {
 
     /// Identifiers and lengths of the documents of a row group; reads only the columns without lists.
     pub fn counts(&self, row_group: usize) -> Result<Vec<DocumentCounts>> {
-        let parquet_schema = self.metadata.parquet_schema();
-        let mask = ProjectionMask::columns(parquet_schema, LIGHT_COLUMNS);
-        let batches = self.batches(row_group, mask)?;
+        let batches = self.batches(row_group, self.mask(LIGHT_COLUMNS), BATCH_ROWS)?;
         Ok(batches.iter().flat_map(read_counts).collect())
+    }
+
+    /// The documents of a row group, as columns; those that are not wanted are not read.
+    pub fn columns(&self, row_group: usize, wanted: Wanted) -> Result<Columns> {
+        let paths = wanted.paths();
+        let mask = self.mask(paths.iter().map(String::as_str));
+        let batches = self.batches(row_group, mask, usize::MAX)?;
+        let [batch] = batches.as_slice() else {
+            let problem = format!("row group {row_group}: it has no documents");
+            return Err(damaged(&self.path, problem));
+        };
+        let columns = Columns::new(batch);
+        let codec = self.meta.codec.as_ref();
+        let size = codec.map_or(0, |codec| codec.codebook_size);
+        match columns.problem(self.meta.codebooks(), size, self.meta.vocab.audio_base) {
+            None => Ok(columns),
+            Some(problem) => Err(damaged(&self.path, problem)),
+        }
     }
 
     /// The documents of a row group.
     pub fn documents(&self, row_group: usize) -> Result<Vec<Document>> {
-        let batches = self.batches(row_group, ProjectionMask::all())?;
+        let batches = self.batches(row_group, ProjectionMask::all(), BATCH_ROWS)?;
         let mut documents = Vec::new();
         for batch in &batches {
             for (document, counts) in read_documents(batch).into_iter().zip(read_counts(batch)) {
@@ -95,7 +131,17 @@ impl ShardReader {
         Ok(documents)
     }
 
-    fn batches(&self, row_group: usize, mask: ProjectionMask) -> Result<Vec<RecordBatch>> {
+    fn mask<'a>(&self, paths: impl IntoIterator<Item = &'a str>) -> ProjectionMask {
+        ProjectionMask::columns(self.metadata.parquet_schema(), paths)
+    }
+
+    /// Reads the columns of a row group, `rows` documents a batch.
+    fn batches(
+        &self,
+        row_group: usize,
+        mask: ProjectionMask,
+        rows: usize,
+    ) -> Result<Vec<RecordBatch>> {
         if row_group >= self.row_groups() {
             return Err(Error::NoRowGroup {
                 path: self.path.clone(),
@@ -103,13 +149,21 @@ impl ShardReader {
                 asked: row_group,
             });
         }
-        // Opened anew: clones of a handle share its position, and other threads may be reading.
-        let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        let group = self.metadata.metadata().row_group(row_group);
+        let columns = group.columns().iter().enumerate();
+        let wanted = columns.filter(|(leaf, _)| mask.leaf_included(*leaf));
+        let mut ranges: Vec<Range<u64>> = wanted
+            .map(|(_, column)| byte_range(column, self.size))
+            .collect();
+        ranges.sort_by_key(|range| range.start);
+        let rows = rows.min(group.num_rows().max(1) as usize);
+        let fetched = Fetched::read(self.file.as_ref(), self.size, &ranges);
+        let fetched = fetched.map_err(Error::io("read", &self.path))?;
         let read = || -> Result<Vec<RecordBatch>, ArrowError> {
-            ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+            ParquetRecordBatchReaderBuilder::new_with_metadata(fetched, self.metadata.clone())
                 .with_row_groups(vec![row_group])
                 .with_projection(mask)
-                .with_batch_size(BATCH_ROWS)
+                .with_batch_size(rows)
                 .build()?
                 .collect()
         };
@@ -142,6 +196,37 @@ impl ShardReader {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Where a column of a row group lies in a file of `size` bytes; in a damaged one anywhere in it, or nowhere.
+fn byte_range(column: &ColumnChunkMetaData, size: u64) -> Range<u64> {
+    let start = column
+        .dictionary_page_offset()
+        .unwrap_or(column.data_page_offset());
+    let start = u64::try_from(start).map_or(size, |start| start.min(size));
+    let length = u64::try_from(column.compressed_size()).unwrap_or(0);
+    start..start.saturating_add(length).min(size)
+}
+
+/// The end of the file, from the footer on.
+fn fetch_footer(file: &dyn ReadAt, size: u64, path: &Path) -> Result<Fetched> {
+    let read =
+        |start: u64| Fetched::read(file, size, &[start..size]).map_err(Error::io("read", path));
+    let tail = size.saturating_sub(TAIL_BYTES);
+    let fetched = read(tail)?;
+    let trailer = fetched.get_bytes(size.saturating_sub(TRAILER_BYTES), TRAILER_BYTES as usize);
+    let trailer = trailer.map_err(|_| {
+        damaged(
+            path,
+            format!("it has {size} bytes, too few for a parquet file"),
+        )
+    })?;
+    let length = u32::from_le_bytes(trailer[..4].try_into().expect("four bytes"));
+    let start = size.saturating_sub(TRAILER_BYTES + u64::from(length));
+    match start < tail {
+        true => read(start),
+        false => Ok(fetched),
     }
 }
 

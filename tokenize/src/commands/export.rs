@@ -7,6 +7,7 @@ use shards::{Dataset, View};
 
 use super::job::parse_fraction;
 use crate::export::{self, Form, Options};
+use crate::nearby::Nearby;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,8 +23,9 @@ datasets: an audio token is the character U+E000 + codebook * size + code, marke
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A finished dataset
-    dir: PathBuf,
+    /// A finished dataset; one in an object store is first copied to a temporary folder
+    #[arg(value_name = "DIR|URL")]
+    dir: String,
     /// The order of text and audio. Rows are called ID_type1 (text first) and ID_type2 (audio first)
     #[arg(long, value_parser = PossibleValuesParser::new(View::ALL.map(View::name)))]
     view: String,
@@ -34,7 +36,7 @@ pub struct Args {
     #[arg(long)]
     to: Form,
     /// Folder for the files, one for each shard
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Largest fraction of documents that may be left out, because their text has an audio character or a special token
     #[arg(long, default_value_t = 0.01, value_parser = parse_fraction)]
@@ -52,7 +54,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         form: args.to,
         max_bad: args.max_bad,
     };
-    let summary = export::run(&Dataset::open(&args.dir)?, &options, &args.out)?;
+    super::refuse_elsewhere(
+        &args.out,
+        "give --out a folder, and copy the export when it is finished",
+    )?;
+    let nearby = Nearby::open(&args.dir)?;
+    let summary = export::run(&Dataset::open(nearby.dir())?, &options, &args.out)?;
     match args.json {
         true => super::print_json(&summary),
         false => {

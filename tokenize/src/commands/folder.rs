@@ -30,7 +30,7 @@ Only `path`, relative to the manifest, is needed. Rows of one `document` form on
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The folder, searched recursively
+    /// The folder, on this machine, searched recursively
     dir: PathBuf,
     #[command(flatten)]
     job: JobArgs,
@@ -54,6 +54,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    let cure = "copy recordings and manifest to a disk; only the commands of published corpora read elsewhere";
+    for path in std::iter::once(&args.dir).chain(&args.manifest) {
+        super::refuse_elsewhere(path, cure)?;
+    }
     let vocab = args.job.vocab()?;
     let codec = args.codec.open()?;
     let folder = Folder::open(&FolderOptions {

@@ -39,7 +39,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut results = Vec::new();
     let outcome = stage(&args.job, &utterances, &coding, &vocab, &mut results)?;
     match outcome {
-        Outcome::Planned(..) => note("then its utterances are put together in mls-en"),
+        Outcome::Planned(..) => {
+            // filters act on utterances, before there are documents
+            if !args.job.filters.arguments().is_empty() {
+                note(
+                    "what the filters drop was sampled from mls-en-utterances; they drop nothing of mls-en",
+                );
+            }
+            note("then the utterances are put together in mls-en");
+        }
         Outcome::Made(summary) if summary.shards_missing > 0 => {
             note(
                 "mls-en is made once other workers have finished mls-en-utterances: run again then",

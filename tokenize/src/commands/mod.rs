@@ -24,6 +24,7 @@ mod verify;
 mod vocab;
 mod yodas;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -126,6 +127,15 @@ fn parse_threads(text: &str) -> Result<usize, String> {
         Ok(0) => Err("at least one thread is needed".to_owned()),
         Ok(threads) => Ok(threads),
         Err(error) => Err(format!("{error}")),
+    }
+}
+
+/// Refuses a location elsewhere where only a folder of this machine will do; `cure` is what to do instead.
+fn refuse_elsewhere(path: &Path, cure: &str) -> anyhow::Result<()> {
+    let path = path.display().to_string();
+    match path.contains("://") {
+        true => anyhow::bail!("{path} is no folder of this machine; {cure}"),
+        false => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use stores::Store;
 
-use super::job::JobArgs;
+use super::job::{JobArgs, parse_fraction};
 use crate::filter::Filters;
 use crate::sources::retext::Retext;
 use crate::worker::Worker;
@@ -19,14 +19,18 @@ Running the same command again continues where it stopped.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A finished dataset
-    dir: PathBuf,
+    /// A finished dataset; one in an object store is first copied to a temporary folder
+    #[arg(value_name = "DIR|URL")]
+    dir: String,
     /// Folder of tokenizer.json and audio_vocab.json, as made by `tokenize vocab`
     #[arg(long)]
     tokenizer: PathBuf,
     /// Folder, or s3://, gs:// or az:// location, for what is made
     #[arg(long, value_name = "DIR|URL")]
     out: String,
+    /// Largest fraction of bad segments with which it still succeeds
+    #[arg(long, default_value_t = 0.0, value_parser = parse_fraction)]
+    max_bad: f64,
     /// Worker threads [default: all cores]
     #[arg(long, value_parser = super::parse_threads)]
     threads: Option<usize>,
@@ -47,11 +51,11 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let out = Store::open(&args.out)?;
     let source = Retext::open(&args.dir, &out)?;
-    // documents are kept whole: no filters, and nothing bad
+    // documents are kept whole: no filters, and nothing bad unless asked for
     let job = JobArgs {
         out: args.out.clone(),
         tokenizer: args.tokenizer.clone(),
-        max_bad: 0.0,
+        max_bad: args.max_bad,
         threads: args.threads,
         worker: args.worker,
         overwrite: args.overwrite,

@@ -1,12 +1,12 @@
 //! `tokenize stats`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use rayon::prelude::*;
 use serde::Serialize;
 use shards::{Dataset, TokenKind};
 
+use crate::nearby::Nearby;
 use crate::summary::{table, thousands};
 
 const EXAMPLES: &str = "\
@@ -14,12 +14,13 @@ Examples:
   tokenize stats data/recordings
   tokenize stats data/recordings --json";
 
-/// Count documents, hours and tokens of a tokenized folder
+/// Count documents, hours and tokens of a dataset
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A folder made by `tokenize`
-    dir: PathBuf,
+    /// A dataset made by `tokenize`; one in an object store is first copied to a temporary folder
+    #[arg(value_name = "DIR|URL")]
+    dir: String,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -59,7 +60,8 @@ struct Language {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let dataset = Dataset::open(&args.dir)?;
+    let nearby = Nearby::open(&args.dir)?;
+    let dataset = Dataset::open(nearby.dir())?;
     let stats = stats(&dataset)?;
     if args.json {
         return super::print_json(&stats);

@@ -1,16 +1,18 @@
 //! `tokenize verify`.
 
-use std::path::PathBuf;
-
 use anyhow::bail;
 
+use crate::nearby::Nearby;
 use crate::summary::thousands;
 use crate::verify;
 
 const EXAMPLES: &str = "\
 Examples:
   tokenize verify data/yodas2-en
-  tokenize verify data/yodas2-en --json";
+  tokenize verify data/yodas2-en --json
+  tokenize verify s3://bucket/data/yodas2-en
+
+A dataset in an object store is first copied to a temporary folder.";
 
 /// Check a finished dataset: hashes, schema, every code, every text id, ids, counts
 ///
@@ -18,15 +20,17 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A folder made by `tokenize`
-    dir: PathBuf,
+    /// A dataset made by `tokenize`
+    #[arg(value_name = "DIR|URL")]
+    dir: String,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let report = verify::run(&args.dir)?;
+    let dataset = Nearby::open(&args.dir)?;
+    let report = verify::run(dataset.dir())?;
     if args.json {
         super::print_json(&report)?;
     } else {
@@ -45,7 +49,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         0 => Ok(()),
         n => bail!(
             "{} has {n} faults; remove the damaged shards and run the command that made them again, which redoes only these",
-            args.dir.display()
+            args.dir
         ),
     }
 }

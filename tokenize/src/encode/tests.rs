@@ -202,6 +202,21 @@ fn bad_utterances_are_told_and_spare_the_others() {
 }
 
 #[test]
+fn what_the_encoder_of_an_mp3_added_is_no_mismatch() {
+    let bench = Bench::new();
+    let mut piped = bench.recording("piped", &tone(0.1, SECOND));
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("audio/fixtures/piped.mp3");
+    piped.audio = RawAudio::Recording(audio::Input::File(fixture));
+    piped.declared_secs = Some(0.405);
+    let mut shorter = piped.clone();
+    shorter.declared_secs = Some(0.5);
+    shorter.audio = bench.recording("shorter", &tone(0.1, 10_700)).audio;
+    let outcomes = bench.encode(&[piped, shorter]);
+    assert!(encoded(&outcomes[0]).audio_secs > 0.455);
+    assert_eq!(bad(&outcomes[1]).reason, "duration");
+}
+
+#[test]
 fn codes_and_texts_pass_without_a_codec() {
     let bench = Bench::new();
     let encoder = Encoder {

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use shards::{
-    Dataset, Document, DocumentCounts, Manifest, Order, ShardReader, View, rendered_tokens,
+    Dataset, Document, DocumentCounts, Manifest, Order, ShardReader, View, Vocab,
 };
 
 use crate::error::{Error, Result};
@@ -88,6 +88,7 @@ struct Export<'a> {
     view: View,
     codebooks: Option<usize>,
     form: Form,
+    vocab: Vocab,
     /// For [`Form::Pua`].
     spelling: Option<Spelling>,
     out: &'a Path,
@@ -110,6 +111,7 @@ pub fn run(dataset: &Dataset, options: &Options, out: &Path) -> Result<Summary> 
         view: options.view,
         codebooks: options.codebooks,
         form: options.form,
+        vocab: dataset.vocab()?,
         spelling,
         out,
         read: read.clone(),
@@ -286,19 +288,24 @@ impl Export<'_> {
     ) -> std::result::Result<Vec<Row>, Unfit> {
         let meta = reader.meta();
         let stored = meta.codebooks();
-        let codebooks = self.codebooks.unwrap_or(stored);
-        let counts = DocumentCounts::of(document, stored);
-        let counts = counts.map_err(|error| ("too-long", error.to_string()))?;
+        let codebooks = self.view.codebooks(self.codebooks.unwrap_or(stored));
+        let too_long = |error: shards::Error| ("too-long", error.to_string());
+        let document = self.view.rewrite(document, &self.vocab).map_err(too_long)?;
+        let counts = DocumentCounts::of(&document, stored).map_err(too_long)?;
+        if let Some(misfit) = self.view.misfit(&counts) {
+            return Err(("misfit", misfit.to_owned()));
+        }
+        let renderings = self.view.renderings(&counts);
         let mut rows = Vec::new();
-        for &order in self.view.renderings(&counts) {
+        for &order in renderings {
             let value = match &self.spelling {
                 Some(spelling) => Value::Text {
                     split: document.source.clone(),
-                    text: spelling.spell(order, document, stored, codebooks)?,
+                    text: spelling.spell(order, &document, stored, codebooks)?,
                 },
                 None => {
                     let mut ids = Vec::new();
-                    order.render(document, &meta.vocab, stored, codebooks, &mut ids);
+                    order.render(&document, &meta.vocab, stored, codebooks, &mut ids);
                     Value::Ids(ids)
                 }
             };
@@ -307,9 +314,9 @@ impl Export<'_> {
                 return Err(("too-long", problem));
             }
             rows.push(Row {
-                id: format!("{}{}", document.id, suffix(order)),
+                id: format!("{}{}", document.id, suffix(self.view, order)),
                 value,
-                tokens: rendered_tokens(&counts, codebooks),
+                tokens: order.tokens(&counts, codebooks),
             });
         }
         Ok(rows)
@@ -330,11 +337,12 @@ fn finished(path: &Path, record_path: &Path) -> Option<Record> {
     (size == record.bytes).then_some(record)
 }
 
-/// How the published datasets tell both rows of a document apart.
-fn suffix(order: Order) -> &'static str {
-    match order {
-        Order::TextFirst => "_type1",
-        Order::AudioFirst => "_type2",
+/// How the published datasets tell both rows of a document apart; other views make one row of it.
+fn suffix(view: View, order: Order) -> &'static str {
+    match (view, order) {
+        (View::Both | View::TextFirst, Order::TextFirst) => "_type1",
+        (View::Both | View::AudioFirst, Order::AudioFirst) => "_type2",
+        _ => "",
     }
 }
 

@@ -9,7 +9,7 @@ use std::fs;
 
 use aho_corasick::AhoCorasick;
 use serde::Deserialize;
-use shards::{Block, Dataset, Document, Order, VocabLayout, pua_char};
+use shards::{Block, Dataset, Document, Order, SegmentRef, VocabLayout, pua_char};
 
 use crate::error::{Error, Result};
 
@@ -84,11 +84,14 @@ impl Spelling {
     ) -> std::result::Result<String, Unfit> {
         let [bos, eos, text_start, text_end, audio_start, audio_end] = &self.markers;
         let mut out = bos.clone();
-        for block in order.blocks(document) {
+        for (_, block) in order.blocks(document.segments.iter().map(SegmentRef::from)) {
             match block {
                 Block::Text { text, .. } => {
                     self.check(text)?;
-                    out.extend([text_start.as_str(), text, text_end]);
+                    match order.has_markers() {
+                        true => out.extend([text_start.as_str(), text, text_end]),
+                        false => out += text,
+                    }
                 }
                 Block::Audio(codes) => {
                     out += audio_start;

@@ -1,7 +1,8 @@
 //! Common Voice 17, English: read sentences, an utterance a document.
 //!
 //! As downloaded from Mozilla, `en/train.tsv` and `en/clips/*.mp3`, unpacked or in one `.tar.gz`; or as on the hub,
-//! `transcript/en/train.tsv` and `audio/en/train/*.tar`. Only the table's clips are taken. The table has `path` and
+//! `transcript/en/train.tsv` and `audio/en/train/*.tar` ([`common_voice_table`](super::common_voice_table) reads its copies in
+//! parquet). Only the table's clips are taken. The table has `path` and
 //! `sentence` among its columns, and neither quotation marks nor escapes.
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,9 +17,16 @@ use crate::source::{Emit, Grouping, RawAudio, RawUtterance, Source, Transcript, 
 /// Where the corpus is published.
 pub const PUBLISHED: &str = "hf://datasets/mozilla-foundation/common_voice_17_0";
 
+/// The command that makes the dataset.
+pub(super) const KIND: &str = "common-voice";
+/// The dataset, whatever form it is made from.
+pub(super) const NAME: &str = "commonvoice17-en";
+
 /// The table and the archives on the hub.
 const HUB_TABLE: &str = "transcript/en/train.tsv";
 const HUB_AUDIO: &str = "audio/en/train";
+/// Where a table may lie within the input, but for folders above `en`.
+pub(super) const TABLES: [&str; 3] = [HUB_TABLE, "en/train.tsv", "train.tsv"];
 
 /// The English training part, planned.
 pub struct CommonVoice {
@@ -214,7 +222,7 @@ fn from_mozilla(store: &Store) -> crate::Result<(Vec<Input>, Vec<Unit>)> {
         }
         _ => {
             let (tables, archives) = (tables.len(), archives.len());
-            let wanted = "wanted is one en/train.tsv with en/clips/*.mp3, or one *-en.tar.gz, or the hub's transcript/en/train.tsv";
+            let wanted = "wanted is one en/train.tsv with en/clips/*.mp3, or one *-en.tar.gz, or the hub's transcript/en/train.tsv, or en/train-*.parquet";
             let problem = format!("{tables} tables en/train.tsv and {archives} archives; {wanted}");
             Err(layout(store, problem))
         }
@@ -223,7 +231,7 @@ fn from_mozilla(store: &Store) -> crate::Result<(Vec<Input>, Vec<Unit>)> {
 
 /// A table of the English training part; also if the folder `en` itself was given.
 fn is_table(path: &str) -> bool {
-    path == "train.tsv" || path == "en/train.tsv" || path.ends_with("/en/train.tsv")
+    TABLES[1..].contains(&path) || path.ends_with("/en/train.tsv")
 }
 
 fn of_tree(
@@ -288,11 +296,11 @@ fn utterance(id: &str, origin: &str, sentence: String, recording: audio::Input) 
 
 impl Source for CommonVoice {
     fn kind(&self) -> &'static str {
-        "common-voice"
+        KIND
     }
 
     fn name(&self) -> &str {
-        "commonvoice17-en"
+        NAME
     }
 
     fn arguments(&self) -> BTreeMap<String, String> {

@@ -1,17 +1,15 @@
 //! The second stage of MLS: utterances to documents; see [`mls`](super::mls).
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
 use shards::{Dataset, Document, Manifest};
 use stores::Store;
-use tempfile::TempDir;
 
 use super::mls::{Key, UTTERANCES};
 use crate::error::{Error, Result};
+use crate::nearby::Nearby;
 use crate::source::{Emit, Grouping, RawAudio, RawUtterance, Source, Transcript, Unit};
 
 /// Largest distance of an utterance from the one before it in a document.
@@ -23,8 +21,8 @@ pub struct Recordings {
     units: Vec<Unit>,
     /// Shard and row group of all that hold a bucket's utterances.
     places: Vec<Vec<(usize, usize)>>,
-    /// Holds the shards if they came from elsewhere.
-    _copy: Option<TempDir>,
+    /// Holds the shards.
+    _nearby: Nearby,
 }
 
 impl Recordings {
@@ -34,12 +32,9 @@ impl Recordings {
     /// # Errors
     /// Those of reading it; [`Error::Layout`] for ids that the first stage does not write.
     pub fn open(store: &Store, buckets: usize) -> Result<Self> {
-        let copy = match store.local() {
-            Some(_) => None,
-            None => Some(copy(store)?),
-        };
-        let dir = copy.as_ref().map(TempDir::path).or(store.local());
-        let dataset = Dataset::open(dir.expect("a local folder or a copy of it"))?;
+        let is_shard = |path: &str| path.starts_with("part-") && path.ends_with(".parquet");
+        let nearby = Nearby::of(store, |path| path == Manifest::FILE || is_shard(path))?;
+        let dataset = Dataset::open(nearby.dir())?;
         let mut places = vec![Vec::new(); buckets];
         let mut bytes = vec![0u64; buckets];
         for shard in 0..dataset.shards().len() {
@@ -72,28 +67,9 @@ impl Recordings {
             dataset,
             units: bytes.into_iter().enumerate().map(unit).collect(),
             places,
-            _copy: copy,
+            _nearby: nearby,
         })
     }
-}
-
-/// A temporary copy of a finished dataset's shards.
-fn copy(store: &Store) -> Result<TempDir> {
-    let temp = std::env::temp_dir();
-    let copy = tempfile::tempdir().map_err(Error::io("create a folder in", &temp))?;
-    for object in store.list("")? {
-        let name = object.path.as_str();
-        if name == Manifest::FILE || (name.starts_with("part-") && name.ends_with(".parquet")) {
-            let path = copy.path().join(name);
-            let mut file = File::create(&path).map_err(Error::io("create", &path))?;
-            let copied = io::copy(&mut store.reader(&object)?, &mut file);
-            copied.map_err(|error| match error.downcast::<stores::Error>() {
-                Ok(error) => error.into(),
-                Err(error) => Error::io("write", &path)(error),
-            })?;
-        }
-    }
-    Ok(copy)
 }
 
 fn key(shard: &Path, id: &str) -> Result<Key> {

@@ -2,6 +2,7 @@
 
 mod archive;
 pub mod common_voice;
+pub mod common_voice_table;
 pub mod compressed;
 pub mod cvss;
 pub mod emilia;

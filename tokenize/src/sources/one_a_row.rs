@@ -40,6 +40,8 @@ pub struct OneARow {
     duration_ms: Option<usize>,
     /// Applied to each text.
     edit: fn(&str) -> String,
+    /// Of the cell that has the name.
+    id_of: fn(&str) -> &str,
 }
 
 impl OneARow {
@@ -75,12 +77,19 @@ impl OneARow {
             speaker,
             duration_ms,
             edit,
+            id_of: |cell| cell,
         }
+    }
+
+    /// Takes a part of the cell that has it for an utterance's name.
+    pub fn with_ids(self, id_of: fn(&str) -> &str) -> Self {
+        OneARow { id_of, ..self }
     }
 
     fn row(&self, row: &Row<'_>, emit: &mut dyn Emit) -> Result<()> {
         let origin = row.origin();
-        let id = row.text(ID).filter(|id| !id.is_empty()).unwrap_or(&origin);
+        let id = row.text(ID).map(self.id_of).filter(|id| !id.is_empty());
+        let id = id.unwrap_or(&origin);
         let Some(text) = row.text(TEXT) else {
             return emit.bad(row.bad(id, "missing-text", "the transcript is null"));
         };

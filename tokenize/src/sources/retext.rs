@@ -3,7 +3,7 @@
 //! A unit is a shard. Documents keep id, source, language, origin, texts, codes, times and speakers exactly.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 
 use shards::{Dataset, Document, Job};
@@ -11,12 +11,15 @@ use stores::Store;
 
 use crate::error::{Error, Result};
 use crate::job::Coding;
+use crate::nearby::Nearby;
 use crate::output;
 use crate::skipped::BadRecord;
 use crate::source::{Emit, Grouping, RawUtterance, Source, Stored, Unit};
 
 /// A dataset, planned.
 pub struct Retext {
+    /// Holds the shards.
+    _nearby: Nearby,
     dataset: Dataset,
     job: Job,
     name: String,
@@ -28,19 +31,21 @@ impl Retext {
     ///
     /// # Errors
     /// [`Error::InputInsideOutput`] if it lies in `out`.
-    pub fn open(dir: &Path, out: &Store) -> Result<Self> {
-        let dataset = Dataset::open(dir)?;
-        let absolute = |dir: &Path| dir.canonicalize().ok();
-        if let (Some(dir), Some(out)) = (absolute(dir), out.local().and_then(absolute))
-            && dir.starts_with(&out)
-        {
-            return Err(Error::InputInsideOutput { dir, out });
+    pub fn open(location: &str, out: &Store) -> Result<Self> {
+        let store = Store::open(location)?;
+        let (input, output) = (place(&store), place(out));
+        if input.starts_with(&output) {
+            return Err(Error::InputInsideOutput {
+                dir: input,
+                out: output,
+            });
         }
-        let (_, job) = output::open_job(dir)?;
+        let nearby = Nearby::open(location)?;
+        let dataset = Dataset::open(nearby.dir())?;
+        let (_, job) = output::open_job(nearby.dir())?;
         let folder = || {
-            let dir = absolute(dir).unwrap_or_else(|| dir.to_owned());
-            dir.file_name()
-                .map_or(String::new(), |name| name.to_string_lossy().into_owned())
+            let name = input.file_name();
+            name.map_or(String::new(), |name| name.to_string_lossy().into_owned())
         };
         let name = job.arguments.get("name").cloned().unwrap_or_else(folder);
         let units = dataset.shards().iter().map(|shard| Unit {
@@ -52,6 +57,7 @@ impl Retext {
         });
         Ok(Retext {
             units: units.collect(),
+            _nearby: nearby,
             dataset,
             job,
             name,
@@ -64,6 +70,14 @@ impl Retext {
             Some(codec) => Coding::Codes(codec.clone()),
             None => Coding::Text,
         }
+    }
+}
+
+/// A location in the one form that it has.
+fn place(store: &Store) -> PathBuf {
+    match store.local() {
+        Some(dir) => dir.canonicalize().unwrap_or_else(|_| dir.to_owned()),
+        None => store.location().into(),
     }
 }
 

@@ -30,6 +30,7 @@ mod web;
 mod wire;
 
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +46,7 @@ use cloud::Cloud;
 use http::Http;
 use hub::Hub;
 use local::Local;
-use remote::Remote;
+use remote::{Remote, fetch};
 use retry::Place;
 
 /// A file of a [`Store`].
@@ -234,6 +235,31 @@ impl Store {
             }
             Kind::Remote(remote) => Random::remote(remote.clone(), object.clone(), transferred),
         })
+    }
+
+    /// The bytes of a range that lies within a file, in one request.
+    ///
+    /// # Errors
+    /// As [`reader`](Self::reader).
+    pub fn read_range(&self, object: &Object, range: Range<u64>) -> Result<Vec<u8>> {
+        self.check(&object.path)?;
+        match &self.kind {
+            Kind::Local(local) => {
+                let bytes = local.read_range(&self.location, object, range)?;
+                self.transferred
+                    .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                Ok(bytes)
+            }
+            Kind::Remote(remote) => {
+                let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
+                let mut sink = |piece: &[u8]| {
+                    bytes.extend_from_slice(piece);
+                    true
+                };
+                fetch(&**remote, object, range, true, &self.transferred, &mut sink)?;
+                Ok(bytes)
+            }
+        }
     }
 
     /// Writes a file, which is whole or absent at any time; one that is there is replaced.

@@ -1,7 +1,8 @@
 //! Folders of this machine.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::Object;
@@ -40,6 +41,20 @@ impl Local {
             Err(e) if absent(&e) => Ok(None),
             Err(e) => Err(disk("read", &file)(e)),
         }
+    }
+
+    pub fn read_range(
+        &self,
+        location: &str,
+        object: &Object,
+        range: Range<u64>,
+    ) -> Result<Vec<u8>> {
+        let mut file = self.open(location, object)?;
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        file.seek(SeekFrom::Start(range.start))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(disk("read", &self.path(&object.path)))?;
+        Ok(bytes)
     }
 
     /// The file, which must have the size that it was listed with.

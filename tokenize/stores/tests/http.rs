@@ -4,10 +4,11 @@ mod common;
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{QUICK, Reply, Request, Server, content, resetting};
+use common::QUICK;
+use servers::{Reply, Request, Server, content};
 use stores::{Error, Object, Retry, Store};
 
 const SIZE: usize = 20 << 20;
@@ -120,18 +121,17 @@ fn cut_off_answers_are_taken_up_at_the_byte() {
 #[test]
 fn connections_are_reset() {
     let bytes = content(300_000);
-    let announced = Reply {
-        status: 206,
-        body: bytes.clone(),
-        ..Reply::default()
-    };
-    let announced = announced.with("Content-Range", "bytes 0-299999/300000");
     let expected = bytes.clone();
-    let server = resetting(announced, 100_000, move |request, _| {
-        Reply::file(request, &bytes, ETAG)
+    let first = AtomicBool::new(true);
+    let server = Server::new(move |request, _| {
+        let reply = Reply::file(request, &bytes, ETAG);
+        match first.swap(false, Ordering::Relaxed) {
+            true => reply.reset_after(100_000),
+            false => reply,
+        }
     });
     assert!(read(&open(&server), &object(300_000)).unwrap() == expected);
-    assert_eq!(server.count("GET"), 1, "one after the reset");
+    assert_eq!(server.count("GET"), 2, "one after the reset");
 }
 
 #[test]
@@ -235,26 +235,15 @@ fn an_object_that_changes_is_an_error() {
 fn an_object_that_changes_while_it_is_read_is_an_error() {
     // what the server has after it has cut off the first answer
     type Then = fn(&Request) -> Reply;
-    /// Of a server that knows no If-Match.
-    fn ignorant(request: &Request, bytes: &[u8], etag: &str) -> Reply {
-        let (first, last) = request.range().unwrap();
-        let range = format!("bytes {first}-{last}/{}", bytes.len());
-        Reply {
-            status: 206,
-            ..Reply::text(&bytes[first..=last])
-                .with("ETag", etag)
-                .with("Content-Range", range)
-        }
-    }
     let cases: [(&str, Then); 5] = [
         ("its ETag is another one", |request| {
             Reply::file(request, &content(50_000), "\"two\"")
         }),
         ("its ETag was \"one\" and is \"two\"", |request| {
-            ignorant(request, &content(50_000), "\"two\"")
+            Reply::unconditional(request, &content(50_000), "\"two\"")
         }),
         ("it now has 50001 bytes", |request| {
-            ignorant(request, &content(50_001), ETAG)
+            Reply::unconditional(request, &content(50_001), ETAG)
         }),
         ("it now has 50001 bytes", |_| Reply::text(content(50_001))),
         ("it is shorter", |_| Reply::status(416)),

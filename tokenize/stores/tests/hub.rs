@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::sync::{Arc, LazyLock, Mutex, Once};
 
-use common::{QUICK, Reply, Request, Server, content};
+use common::QUICK;
+use servers::{Reply, Request, Server, content};
 use stores::{Error, Object, Store};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";

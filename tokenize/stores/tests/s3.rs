@@ -2,27 +2,23 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::sync::{LazyLock, Mutex, Once};
+use std::sync::{LazyLock, Once};
 use std::time::Duration;
 
-use common::{QUICK, Reply, Request, Server, UNREAD, content};
+use common::QUICK;
+use servers::{Reply, Request, S3, Server, UNREAD, content};
 use stores::{Error, Object, Retry, Store};
 
 /// Long enough for a busy machine to answer.
 const STALL: Duration = Duration::from_secs(3);
 const ETAG: &str = "\"one\"";
 
-type Parts = BTreeMap<(String, usize), Vec<u8>>;
-
 /// One server for all tests, since its address is in the environment; each test has a bucket of its own.
 static SERVER: LazyLock<Server> = LazyLock::new(|| Server::new(answer));
-/// Finished objects by their keys, the bucket first.
-static OBJECTS: LazyLock<Mutex<BTreeMap<String, Vec<u8>>>> = LazyLock::new(Mutex::default);
-/// Parts of unfinished ones, by key and number.
-static PARTS: LazyLock<Mutex<Parts>> = LazyLock::new(Mutex::default);
+/// Two keys a page.
+static S3: LazyLock<S3> = LazyLock::new(|| S3::new(2));
 
 fn open(bucket: &str) -> Store {
     static SET: Once = Once::new();
@@ -42,113 +38,41 @@ fn requests(bucket: &str, method: &str) -> Vec<Request> {
     SERVER.requests().into_iter().filter(of_bucket).collect()
 }
 
-fn etag(bytes: &[u8]) -> String {
-    let sum: u64 = bytes.iter().map(|byte| u64::from(*byte)).sum();
-    format!("\"{}-{sum}\"", bytes.len())
-}
-
-/// What S3 answers; buckets named after a trouble have it.
+/// Buckets named after a trouble have it.
 fn answer(request: &Request, before: usize) -> Reply {
-    assert!(
-        request
-            .header("authorization")
-            .unwrap()
-            .starts_with("AWS4-HMAC-SHA256 ")
-    );
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
-    let key = path[1..].replace("%20", " ");
-    let trouble = before == 0 && key.starts_with("overloaded");
-    if trouble {
+    if before == 0 && path.starts_with("/overloaded") {
         return Reply::status(503).with("Retry-After", "0");
     }
-    if key.starts_with("forbidden") {
+    if path.starts_with("/forbidden") {
         return Reply::status(403);
     }
-    if key.starts_with("crooked") && request.range().is_some() {
-        return crooked(request, &key, before);
+    if path.starts_with("/crooked") && request.range().is_some() {
+        return crooked(request, path, before);
     }
-    let mut objects = OBJECTS.lock().unwrap();
-    let mut parts = PARTS.lock().unwrap();
-    let number = || {
-        query
-            .split('&')
-            .find_map(|part| part.strip_prefix("partNumber="))
-    };
     match request.method.as_str() {
-        "GET" if query.contains("list-type=2") => match before {
-            0 if key.starts_with("torn") => list(&objects, &key, query).cut_after(20),
-            _ => list(&objects, &key, query),
-        },
-        "GET" | "HEAD" => match objects.get(&key) {
-            Some(bytes) => Reply::file(request, bytes, &etag(bytes))
-                .with("Last-Modified", "Mon, 12 Jan 2026 10:00:00 GMT"),
-            None => Reply::status(404),
-        },
-        "POST" if query.starts_with("uploads") => Reply::text(
-            "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>",
-        ),
-        "PUT" if number().is_some() => {
-            let number = number().unwrap().parse().unwrap();
-            if key.contains("broken") && number == 2 {
-                return Reply::status(400);
-            }
-            parts.insert((key, number), request.body.clone());
-            Reply::status(200).with("ETag", format!("\"part{number}\""))
-        }
-        "POST" => {
-            let body = String::from_utf8_lossy(&request.body).into_owned();
+        "GET" if before == 0 && path.starts_with("/torn") => S3.answer(request).cut_after(20),
+        "PUT" if path.contains("broken") && query.contains("partNumber=2") => Reply::status(400),
+        "POST" if query.starts_with("uploadId") => {
             // S3 begins with 200 before it knows
             let error = match before {
-                _ if key.contains("refused") => Some("AccessDenied"),
-                0 => Some("InternalError"),
-                1 => Some("SlowDown"),
-                _ => None,
+                _ if path.contains("refused") => "AccessDenied",
+                0 => "InternalError",
+                1 => "SlowDown",
+                _ => return S3.answer(request),
             };
-            if let Some(code) = error {
-                return Reply::text(format!("<Error><Code>{code}</Code></Error>"));
-            }
-            let of_key = parts.iter().filter(|((of, _), _)| *of == key);
-            assert_eq!(body.matches("<PartNumber>").count(), of_key.clone().count());
-            let whole = of_key.flat_map(|(_, part)| part.clone()).collect();
-            objects.insert(key, whole);
-            Reply::text(
-                "<CompleteMultipartUploadResult><ETag>\"x\"</ETag></CompleteMultipartUploadResult>",
-            )
+            Reply::text(format!("<Error><Code>{error}</Code></Error>"))
         }
-        "PUT" => {
-            let etag = etag(&request.body);
-            objects.insert(key, request.body.clone());
-            Reply::status(200).with("ETag", etag)
-        }
-        "DELETE" if query.starts_with("uploadId") => {
-            parts.retain(|(of, _), _| *of != key);
-            Reply::status(204)
-        }
-        "DELETE" => {
-            objects.remove(&key);
-            Reply::status(204)
-        }
-        other => panic!("{other} {}", request.path),
+        _ => S3.answer(request),
     }
 }
 
 /// What is answered for a range of an object of 50,000 bytes whose name says what is wrong.
-fn crooked(request: &Request, key: &str, before: usize) -> Reply {
+fn crooked(request: &Request, path: &str, before: usize) -> Reply {
     let bytes = content(50_000);
-    let name = key.rsplit('/').next().unwrap();
-    let (first, last) = request.range().unwrap();
-    // of a server that knows no If-Match
-    let ignorant = |bytes: &[u8], etag: &str| {
-        let range = format!("bytes {first}-{last}/{}", bytes.len());
-        Reply {
-            status: 206,
-            ..Reply::text(&bytes[first..=last])
-                .with("ETag", etag)
-                .with("Content-Range", range)
-        }
-    };
+    let name = path.rsplit('/').next().unwrap().replace("%20", " ");
     let good = Reply::file(request, &bytes, ETAG);
-    let reply = match (name, before) {
+    let reply = match (name.as_str(), before) {
         ("whole", _) => Reply::text(bytes).with("ETag", ETAG),
         ("silent", 0) => good.never_begun(),
         ("silent", 1) => good.stalled_after(1000),
@@ -156,8 +80,8 @@ fn crooked(request: &Request, key: &str, before: usize) -> Reply {
         ("silent" | "cut", _) => good,
         (_, 0) => good.cut_after(1000),
         ("changed", _) => Reply::file(request, &bytes, "\"two\""),
-        ("changed unnoticed", _) => ignorant(&bytes, "\"two\""),
-        ("longer", _) => ignorant(&content(50_001), ETAG),
+        ("changed unnoticed", _) => Reply::unconditional(request, &bytes, "\"two\""),
+        ("longer", _) => Reply::unconditional(request, &content(50_001), ETAG),
         ("shorter", _) => Reply::status(416),
         other => panic!("{other:?}"),
     };
@@ -188,40 +112,6 @@ fn starts(name: &str) -> Vec<usize> {
     ranges.map(|(first, _)| first).collect()
 }
 
-/// Two keys a page.
-fn list(objects: &BTreeMap<String, Vec<u8>>, bucket: &str, query: &str) -> Reply {
-    let value = |name: &str| {
-        let found = query
-            .split('&')
-            .find_map(|part| part.strip_prefix(&format!("{name}=")));
-        found
-            .unwrap_or_default()
-            .replace("%2F", "/")
-            .replace("%20", " ")
-    };
-    let (prefix, after) = (value("prefix"), value("continuation-token"));
-    let keys = objects.iter().filter_map(|(key, bytes)| {
-        let key = key.strip_prefix(bucket)?.strip_prefix('/')?;
-        (key.starts_with(&prefix) && *key > *after).then_some((key, bytes))
-    });
-    let page: Vec<_> = keys.clone().take(2).collect();
-    let mut body = "<ListBucketResult>".to_owned();
-    for (key, bytes) in &page {
-        let (size, etag) = (bytes.len(), etag(bytes).replace('"', "&quot;"));
-        body += &format!(
-            "<Contents><Key>{key}</Key><LastModified>2026-01-12T10:00:00.000Z</LastModified><ETag>{etag}</ETag>\
-             <Size>{size}</Size></Contents>"
-        );
-    }
-    if keys.count() > page.len() {
-        let next = page.last().unwrap().0;
-        body += &format!(
-            "<IsTruncated>true</IsTruncated><NextContinuationToken>{next}</NextContinuationToken>"
-        );
-    }
-    Reply::text(body + "</ListBucketResult>")
-}
-
 fn round_trip(bucket: &str) {
     let store = open(bucket);
     assert_eq!((store.local(), store.revision()), (None, None));
@@ -235,10 +125,7 @@ fn round_trip(bucket: &str) {
     ] {
         store.write(path, &content(size)).unwrap();
     }
-    OBJECTS
-        .lock()
-        .unwrap()
-        .insert(format!("{bucket}/some/folder2/x"), Vec::new());
+    S3.put(&format!("{bucket}/some/folder2/x"), Vec::new());
     let found = store.list("").unwrap();
     let paths: Vec<_> = found.iter().map(|object| object.path.as_str()).collect();
     assert_eq!(paths, ["a", "b.c", "b/2 two", "b/3", "b/4"]);
@@ -359,7 +246,7 @@ fn a_server_that_takes_no_bytes_is_given_up() {
     // more than the system takes in the server's stead
     let bytes = content(20 << 20);
     store.write(UNREAD, &bytes).unwrap();
-    assert!(OBJECTS.lock().unwrap()[&format!("deaf/{UNREAD}")] == bytes);
+    assert!(S3.get(&format!("deaf/{UNREAD}")).unwrap() == bytes);
     assert_eq!(requests("deaf", "PUT").len(), 2);
 }
 
@@ -378,7 +265,7 @@ fn large_files_are_uploaded_in_parts() {
     let bytes = content((70 << 20) + 5);
     File::create(&path).unwrap().write_all(&bytes).unwrap();
     store.upload("x", &path).unwrap();
-    assert!(OBJECTS.lock().unwrap()["large/some/folder/x"] == bytes);
+    assert!(S3.get("large/some/folder/x").unwrap() == bytes);
     assert_eq!(requests("large", "PUT").len(), 3);
 
     for name in ["broken", "refused"] {
@@ -387,11 +274,8 @@ fn large_files_are_uploaded_in_parts() {
             error.starts_with(&format!("s3://large/some/folder: {name}: ")),
             "{error}"
         );
-        let parts = PARTS.lock().unwrap();
-        let left = parts.keys().any(|(key, _)| key.ends_with(name));
-        assert!(!left, "parts of {name} are left");
-        let objects = OBJECTS.lock().unwrap();
-        assert!(!objects.contains_key(&format!("large/some/folder/{name}")));
+        assert_eq!(S3.parts("large"), 0, "parts of {name} are left");
+        assert_eq!(S3.get(&format!("large/some/folder/{name}")), None);
     }
 }
 

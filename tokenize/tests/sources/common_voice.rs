@@ -10,6 +10,11 @@ fn clips_of_the_table_are_documents() {
 }
 
 #[test]
+fn the_hubs_tables_with_clips_are_read_too() {
+    check("common-voice", "common_voice_17_0_parquet", &COMMAND);
+}
+
+#[test]
 fn an_archive_is_read_as_the_tree_that_it_unpacks_to() {
     let packs = [("en", format!("{MOZILLA}-en.tar.gz"))];
     check_packed("common-voice", MOZILLA, &packs, &COMMAND);

@@ -79,3 +79,21 @@ fn the_second_stage_waits_for_other_workers() {
     run(&mls(), &input, &tokenizer, &alone);
     assert_eq!(files(&shared), files(&alone));
 }
+
+#[test]
+fn a_dry_run_says_of_what_the_filters_sample_is() {
+    let temp = tempfile::tempdir().unwrap();
+    let (tokenizer, input) = (temp.path().join("tokenizer"), fixtures().join("mls"));
+    make_tokenizer(&tokenizer);
+    let plan = |filters: &[&'static str]| {
+        let args = [mls(), vec!["--dry-run"], filters.to_vec()].concat();
+        run(&args, &input, &tokenizer, &temp.path().join("out"))
+    };
+    let told = plan(&["--min-secs", "0.5"]);
+    assert!(told.contains("sampled from mls-en-utterances"), "{told}");
+    let told = plan(&[]);
+    assert!(
+        !told.contains("sampled") && told.contains("put together in mls-en"),
+        "{told}"
+    );
+}

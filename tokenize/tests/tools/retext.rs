@@ -81,6 +81,18 @@ fn everything_but_the_ids_is_kept() {
 }
 
 #[test]
+fn bad_documents_are_left_out_only_where_that_is_allowed() {
+    let place = place_with_other();
+    let en = place.dataset("en");
+    rewrite_shard(&en, 0, |documents| documents[0].segments.clear());
+    let (_, stderr) = run_refused(&mut retext(&place, "en", "out"));
+    assert!(stderr.contains("more than --max-bad 0 allows"), "{stderr}");
+    run_ok(retext(&place, "en", "out").args(["--max-bad", "0.5"]));
+    let left = documents(&place.path("out"));
+    assert_eq!(left.len() + 1, documents(&en).len());
+}
+
+#[test]
 fn text_alone_and_workers() {
     let place = place_with_other();
     let text = place.path("web/contrib/Nemotron/Nemotron-CC/data-jsonl/quality=high/kind=actual");

@@ -187,7 +187,7 @@ impl Header {
         };
         let kbit_per_sec = bit_rate(is_mpeg1, word >> 12 & 15)?;
         let rate_hz = [44_100, 48_000, 32_000].get((word >> 10 & 3) as usize)? / divisor;
-        let samples = if is_mpeg1 { 1152 } else { 576 };
+        let samples = frame_samples(rate_hz);
         let padding = word >> 9 & 1;
         Some(Header {
             start: [bytes[0], bytes[1]],
@@ -197,6 +197,11 @@ impl Header {
             rate_hz,
         })
     }
+}
+
+/// Sample periods of a frame of Layer III: MPEG 1 begins at 32 kHz, MPEG 2 and 2.5 have half frames.
+pub fn frame_samples(rate_hz: u32) -> u32 {
+    if rate_hz < 32_000 { 576 } else { 1152 }
 }
 
 /// Of Layer III. The first index means any rate, which no decoder here supports, and the last nothing.

@@ -1,0 +1,8 @@
+//! The loader over synthetic datasets.
+
+mod common;
+mod epochs;
+mod faults;
+mod mixing;
+mod packing;
+mod views;
