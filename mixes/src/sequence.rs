@@ -84,16 +84,10 @@ impl<'a> SequenceBuilder<'a> {
         self.document(0, 0);
         self.sequence.tokens.resize(self.seq_len, self.layout.eos);
         self.label(self.seq_len - filled, false);
-        // so far the weights are of the tokens themselves: the weight at i is that of token i + 1, in the same document
-        let Sequence {
-            segment_ids,
-            loss_weights,
-            ..
-        } = &mut self.sequence;
-        for i in 0..self.seq_len {
-            let follows = i + 1 < self.seq_len && segment_ids[i] == segment_ids[i + 1];
-            loss_weights[i] = if follows { loss_weights[i + 1] } else { 0.0 };
-        }
+        // So far the weights are of the tokens themselves: that at i is of token i + 1. Where a document ends, that is BOS or
+        // padding, which have none.
+        self.sequence.loss_weights.rotate_left(1);
+        self.sequence.loss_weights[self.seq_len - 1] = 0.0;
         self.sequence
     }
 
