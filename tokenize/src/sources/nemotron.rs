@@ -224,15 +224,14 @@ mod tests {
         }
         let line = |text: &str| (Found::Line, text.to_owned());
         let too_long = || (Found::TooLong, String::new());
-        assert_eq!(
-            found,
-            [
-                line("ab\n"),
-                line("\n"),
-                too_long(),
-                line("abc\n"),
-                too_long()
-            ]
-        );
+        let expected = [
+            line("ab\n"),
+            line("\n"),
+            too_long(),
+            line("abcd\n"),
+            too_long(),
+            line("abcd"),
+        ];
+        assert_eq!(found, expected);
     }
 }
