@@ -5,6 +5,7 @@
 
 use crate::best_fit;
 use crate::cache::Cache;
+use crate::decoding::decoding;
 use crate::error::{Error, Result};
 use crate::group::{Cut, Documents, Group};
 use crate::index::{Index, RowGroup, Totals, is_validation};
@@ -178,11 +179,13 @@ impl Corpus {
         permutation: impl FnOnce(u64) -> Permutation,
     ) -> Result<Group> {
         let row_groups: Vec<usize> = self.groups[group].clone().collect();
-        let parts = row_groups
-            .into_par_iter()
-            .map(|number| self.documents(number, false));
+        let decode = || {
+            let row_groups = row_groups.into_par_iter();
+            let parts = row_groups.map(|number| self.documents(number, false));
+            parts.collect::<Result<Vec<_>>>()
+        };
         let mut documents = Documents::default();
-        for part in parts.collect::<Result<Vec<_>>>()? {
+        for part in decoding(decode)? {
             documents.append(part);
         }
         let cut = match self.packing {

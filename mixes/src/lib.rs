@@ -10,6 +10,7 @@ mod batches;
 mod best_fit;
 mod cache;
 mod corpus;
+mod decoding;
 mod error;
 mod group;
 mod index;
