@@ -12,7 +12,7 @@ fn conversations(vocab: &Vocab, count: usize) -> Vec<Document> {
         let mut segments = Vec::new();
         for turn in 0..1 + number % 4 {
             let mut segment = document(number * 5 + turn, vocab).segments[0].clone();
-            segment.speaker = (number % 3 > 0).then_some((turn % 2) as u16);
+            segment.speaker = (!number.is_multiple_of(3)).then_some((turn % 2) as u16);
             match (number + turn) % 7 {
                 0 => segment.codes.clear(),
                 1 => (segment.text, segment.text_ids) = Default::default(),
