@@ -5,14 +5,12 @@
 
 use crate::best_fit;
 use crate::cache::Cache;
-use crate::decoding::decoding;
 use crate::error::{Error, Result};
 use crate::group::{Cut, Documents, Group};
 use crate::index::{Index, RowGroup, Totals, is_validation};
 use crate::mixture::{Component, Packing};
 use crate::permutation::Permutation;
 use crate::source::Source;
-use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use shards::{CodecInfo, Columns, DocumentCounts, ShardReader, View, Vocab, Wanted};
@@ -58,7 +56,6 @@ pub(crate) struct Corpus {
 
 /// What a corpus is opened with, the same for all of a mixture.
 pub(crate) struct Surroundings<'a> {
-    pub mixture: &'a str,
     pub data: &'a Store,
     pub cache: &'a Path,
     pub seq_len: usize,
@@ -185,20 +182,17 @@ impl Corpus {
     }
 
     /// Decodes a group's training documents, and packs them in the order of `permutation`, which is given their renderings.
+    ///
+    /// On the calling thread alone: who loads a group holds its lock, and a thread of a pool that waits for others of its pool
+    /// takes up other work meanwhile, which may need the same group.
     pub(crate) fn load(
         &self,
         group: usize,
         permutation: impl FnOnce(u64) -> Permutation,
     ) -> Result<Group> {
-        let row_groups: Vec<usize> = self.groups[group].clone().collect();
-        let decode = || {
-            let row_groups = row_groups.into_par_iter();
-            let parts = row_groups.map(|number| self.documents(number, false));
-            parts.collect::<Result<Vec<_>>>()
-        };
         let mut documents = Documents::default();
-        for part in decoding(decode)? {
-            documents.append(part);
+        for number in self.groups[group].clone() {
+            documents.append(self.documents(number, false)?);
         }
         let cut = match self.packing {
             Packing::Concat => Cut::Concat,
@@ -232,12 +226,42 @@ impl Corpus {
     fn documents(&self, number: usize, is_validation_part: bool) -> Result<Documents> {
         let (shard, group) = self.row_groups[number];
         let reader = self.reader(shard)?;
-        let view = self.look.view;
-        let columns = reader.columns(group, wanted(view))?;
-        let rewritten = rewritten(&columns, view, &self.vocab)?;
-        let stored = reader.meta().codebooks();
+        let counted = &self.index.shards[shard][group];
+        let counted = match is_validation_part {
+            true => counted.validation,
+            false => counted.train,
+        };
         let mut documents = Documents::default();
-        for (document, rewritten) in rewritten.into_iter().enumerate() {
+        for columns in reader.columns(group, wanted(self.look.view))? {
+            let stored = reader.meta().codebooks();
+            self.append(&columns?, stored, is_validation_part, &mut documents)?;
+        }
+        let found = documents.totals();
+        match (counted.renderings, counted.tokens) == found {
+            true => Ok(documents),
+            false => Err(Error::Changed {
+                path: reader.path().to_path_buf(),
+                problem: format!(
+                    "row group {group} has {} tokens in {} renderings, and had {} in {} when it was counted",
+                    found.1, found.0, counted.tokens, counted.renderings
+                ),
+            }),
+        }
+    }
+
+    /// Appends those of some documents that are of the part.
+    fn append(
+        &self,
+        columns: &Columns,
+        stored: usize,
+        is_validation_part: bool,
+        documents: &mut Documents,
+    ) -> Result<()> {
+        let (view, codebooks) = (self.look.view, self.look.codebooks);
+        for (document, rewritten) in rewritten(columns, view, &self.vocab)?
+            .into_iter()
+            .enumerate()
+        {
             let (ids, counts) = match rewritten {
                 Some((ids, counts)) => (Some(ids), counts),
                 None => (None, columns.counts[document].clone()),
@@ -248,45 +272,16 @@ impl Corpus {
             {
                 continue;
             }
-            let tokens =
-                |order: &shards::Order| (*order, order.tokens(&counts, self.look.codebooks));
+            let tokens = |order: &shards::Order| (*order, order.tokens(&counts, codebooks));
             documents.start(orders.iter().map(tokens));
             for (number, segment) in columns.segments(document).enumerate() {
                 let ids = ids
                     .as_ref()
                     .map_or(columns.text_ids(segment), |ids| &ids[number]);
-                documents.push(ids, columns.codes(segment), stored, self.look.codebooks);
+                documents.push(ids, columns.codes(segment), stored, codebooks);
             }
         }
-        self.check_totals(&reader, number, is_validation_part, documents.totals())?;
-        Ok(documents)
-    }
-
-    /// Refuses a row group that is not the one that was counted.
-    fn check_totals(
-        &self,
-        reader: &ShardReader,
-        number: usize,
-        is_validation_part: bool,
-        found: (u64, u64),
-    ) -> Result<()> {
-        let (shard, group) = self.row_groups[number];
-        let counted = &self.index.shards[shard][group];
-        let counted = if is_validation_part {
-            counted.validation
-        } else {
-            counted.train
-        };
-        match (counted.renderings, counted.tokens) == found {
-            true => Ok(()),
-            false => Err(Error::Changed {
-                path: reader.path().to_path_buf(),
-                problem: format!(
-                    "row group {group} has {} tokens in {} renderings, and had {} in {} when it was counted",
-                    found.1, found.0, counted.tokens, counted.renderings
-                ),
-            }),
-        }
+        Ok(())
     }
 
     fn reader(&self, shard: usize) -> Result<Arc<ShardReader>> {
@@ -338,10 +333,7 @@ fn rewritten(columns: &Columns, view: View, vocab: &Vocab) -> Result<Vec<Option<
         };
         Ok(Some((ids, counts)))
     };
-    (0..columns.counts.len())
-        .into_par_iter()
-        .map(of_document)
-        .collect()
+    (0..columns.counts.len()).map(of_document).collect()
 }
 
 /// The counts of a row group's documents as a view shows them, where their texts are not shown as they are stored.
@@ -356,12 +348,17 @@ pub(crate) fn rewritten_counts(
         codes: false,
         ..wanted(view)
     };
-    let columns = reader.columns(group, wanted)?;
-    let rewritten = rewritten(&columns, view, vocab)?;
-    let pairs = rewritten.into_iter().zip(&columns.counts);
-    Ok(pairs
-        .map(|(rewritten, stored)| rewritten.map_or_else(|| stored.clone(), |(_, counts)| counts))
-        .collect())
+    let mut counts = Vec::new();
+    for columns in reader.columns(group, wanted)? {
+        let columns = columns?;
+        let pairs = rewritten(&columns, view, vocab)?
+            .into_iter()
+            .zip(&columns.counts);
+        counts.extend(pairs.map(|(rewritten, stored)| {
+            rewritten.map_or_else(|| stored.clone(), |(_, counts)| counts)
+        }));
+    }
+    Ok(counts)
 }
 
 /// Consecutive row groups, cut so that each run has at least `least` training tokens.
@@ -427,7 +424,6 @@ fn missing(component: &Component, source: &str, around: &Surroundings<'_>) -> Er
         Err(error) => format!("unknown content ({error})"),
     };
     Error::MissingComponent {
-        mixture: around.mixture.to_owned(),
         component: component.name.clone(),
         source_name: source.to_owned(),
         data: around.data.location().to_owned(),

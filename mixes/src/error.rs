@@ -59,12 +59,10 @@ pub enum Error {
     Store(#[from] stores::Error),
     /// A component without its folder.
     #[error(
-        "component {component:?} of mixture {mixture:?} needs the dataset {source_name:?}, and {data} has {found}; tokenize the corpus \
-         into it, or give another data folder"
+        "component {component:?} of the mixture needs the dataset {source_name:?}, and {data} has {found}; tokenize the corpus into \
+         it, or give another data folder"
     )]
     MissingComponent {
-        /// The mixture.
-        mixture: String,
         /// The component.
         component: String,
         /// The folder that is missing.

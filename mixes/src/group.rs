@@ -115,11 +115,14 @@ pub(crate) struct Group {
 impl Group {
     /// Packs `documents`, permuted by `permutation`, which is given their number of renderings.
     pub(crate) fn pack(
-        documents: Documents,
+        mut documents: Documents,
         seq_len: usize,
         cut: Cut,
         permutation: impl FnOnce(u64) -> Option<Permutation>,
     ) -> Self {
+        // they stay for a whole window, and were collected without knowing how many there are
+        documents.text_ids.shrink_to_fit();
+        documents.codes.shrink_to_fit();
         let count = documents.renderings.len();
         let permutation = permutation(count as u64);
         let permuted = |at: usize| {

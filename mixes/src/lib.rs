@@ -11,7 +11,6 @@ mod batches;
 mod best_fit;
 mod cache;
 mod corpus;
-mod decoding;
 mod error;
 mod group;
 mod index;

@@ -12,6 +12,7 @@ use crate::order::{Order, Place, component_key};
 use crate::schedule::Schedule;
 use crate::sequence::Sequence;
 use crate::summary::{ComponentSummary, LoaderSummary};
+use rayon::prelude::*;
 use shards::{CodecInfo, Vocab};
 use std::collections::BTreeMap;
 use std::env;
@@ -85,7 +86,6 @@ impl Loader {
         check_option("window_groups", options.window_groups, 1)?;
         let schedule = Schedule::new(mixture, options.seq_len, options.seed)?;
         let around = Surroundings {
-            mixture: &mixture.name,
             data: &Store::open(data)?,
             cache: &options.cache.clone().unwrap_or_else(cache_dir),
             seq_len: options.seq_len,
@@ -217,7 +217,7 @@ impl Loader {
         let opened = &self.components[component];
         let (epoch, groups) = opened.order.next_window(place);
         groups
-            .into_iter()
+            .into_par_iter()
             .try_for_each(|group| opened.group(epoch, group).map(drop))
     }
 

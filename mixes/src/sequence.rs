@@ -36,7 +36,8 @@ impl Sequence {
 /// is wanted is passed over.
 pub(crate) struct SequenceBuilder<'a> {
     layout: &'a VocabLayout,
-    codebooks: usize,
+    /// Id of code 0 of each codebook.
+    bases: Vec<u32>,
     seq_len: usize,
     sequence: Sequence,
     /// Tokens of the present document still to be passed over.
@@ -51,7 +52,9 @@ impl<'a> SequenceBuilder<'a> {
     pub(crate) fn new(layout: &'a VocabLayout, codebooks: usize, seq_len: usize) -> Self {
         Self {
             layout,
-            codebooks,
+            bases: (0..codebooks)
+                .map(|codebook| layout.audio_id(codebook, 0))
+                .collect(),
             seq_len,
             sequence: Sequence {
                 tokens: Vec::with_capacity(seq_len),
@@ -81,16 +84,10 @@ impl<'a> SequenceBuilder<'a> {
         self.document(0, 0);
         self.sequence.tokens.resize(self.seq_len, self.layout.eos);
         self.label(self.seq_len - filled, false);
-        // so far the weights are of the tokens themselves: the weight at i is that of token i + 1, in the same document
-        let Sequence {
-            segment_ids,
-            loss_weights,
-            ..
-        } = &mut self.sequence;
-        for i in 0..self.seq_len {
-            let follows = i + 1 < self.seq_len && segment_ids[i] == segment_ids[i + 1];
-            loss_weights[i] = if follows { loss_weights[i + 1] } else { 0.0 };
-        }
+        // So far the weights are of the tokens themselves: that at i is of token i + 1. Where a document ends, that is BOS or
+        // padding, which have none.
+        self.sequence.loss_weights.rotate_left(1);
+        self.sequence.loss_weights[self.seq_len - 1] = 0.0;
         self.sequence
     }
 
@@ -128,13 +125,7 @@ impl Sink for SequenceBuilder<'_> {
     fn audio(&mut self, codes: &[u16], has_loss: bool) {
         let range = self.take(codes.len());
         self.label(range.len(), has_loss);
-        push_audio(
-            &mut self.sequence.tokens,
-            self.layout,
-            self.codebooks,
-            codes,
-            range,
-        );
+        push_audio(&mut self.sequence.tokens, &self.bases, codes, range);
     }
 
     fn is_full(&self) -> bool {
@@ -142,28 +133,21 @@ impl Sink for SequenceBuilder<'_> {
     }
 }
 
-/// Appends the ids of a range of `codes`, which are frame-major with `codebooks` a frame.
-fn push_audio(
-    tokens: &mut Vec<u32>,
-    layout: &VocabLayout,
-    codebooks: usize,
-    codes: &[u16],
-    range: std::ops::Range<usize>,
-) {
-    let size = layout.codebook_size as u32;
-    let id = |at: usize| layout.audio_base + (at % codebooks) as u32 * size + u32::from(codes[at]);
+/// Appends the ids of a range of `codes`, which are frame-major; `bases` are the ids of code 0 of each codebook.
+fn push_audio(tokens: &mut Vec<u32>, bases: &[u32], codes: &[u16], range: std::ops::Range<usize>) {
+    let codebooks = bases.len();
+    let id = |at: usize| bases[at % codebooks] + u32::from(codes[at]);
     // a part of a frame, whole frames, a part of a frame
     let whole = range.start.next_multiple_of(codebooks).min(range.end);
     let tail = whole + (range.end - whole) / codebooks * codebooks;
     tokens.extend((range.start..whole).map(id));
-    for frame in codes[whole..tail].chunks_exact(codebooks) {
-        let bases = (layout.audio_base..).step_by(layout.codebook_size);
-        tokens.extend(
-            frame
-                .iter()
-                .zip(bases)
-                .map(|(&code, base)| base + u32::from(code)),
-        );
+    let begin = tokens.len();
+    tokens.resize(begin + tail - whole, 0);
+    let frames = codes[whole..tail].chunks_exact(codebooks);
+    for (ids, frame) in tokens[begin..].chunks_exact_mut(codebooks).zip(frames) {
+        for ((id, code), base) in ids.iter_mut().zip(frame).zip(bases) {
+            *id = base + u32::from(*code);
+        }
     }
     tokens.extend((tail..range.end).map(id));
 }

@@ -48,9 +48,11 @@ fn the_model_beats_unigrams_is_reported_and_speaks() {
     let continued = speak(&prompt, "continued.wav", "1");
     let secs = continued.len() as f64 / 24_000.0 - prompt_secs;
     assert!((1.0..2.1).contains(&secs), "{secs} s of new audio");
-    assert_eq!(continued, speak(&prompt, "again.wav", "1"), "the same seed");
-    assert_ne!(continued, speak(&prompt, "other.wav", "2"), "another seed");
-    let spoken = speak(Path::new("The river is cold."), "spoken.wav", "1");
+    let text = Path::new("The river is cold.");
+    let spoken = speak(text, "spoken.wav", "1");
+    assert!(spoken == speak(text, "again.wav", "1"), "the same seed");
+    // a whole utterance may be followed by silence with any seed, but not a text
+    assert!(spoken != speak(text, "other.wav", "2"), "another seed");
     assert!(
         (24_000..=48_000 + 1920).contains(&spoken.len()),
         "{} samples",

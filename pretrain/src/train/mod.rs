@@ -24,7 +24,7 @@ use crate::metrics::{ComponentRecord, Record, RunRecord, TrainRecord, Unigram, V
 use crate::run_dir::{DataConfig, RunConfig, RunDir};
 
 /// Batches kept ready.
-const BATCHES_AHEAD: usize = 4;
+const BATCHES_AHEAD: usize = 2;
 /// Sequences of each component that are validated on, at most.
 const VALIDATION_SEQUENCES: usize = 256;
 

@@ -4,7 +4,7 @@ mod s3;
 mod server;
 
 pub use s3::S3;
-pub use server::{Reply, Request, Server};
+pub use server::{Reply, Request, Server, UNREAD};
 
 /// Bytes that differ at different places.
 pub fn content(size: usize) -> Vec<u8> {

@@ -6,6 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+/// The body of the first request to a path with this name in it is never read, nor is the request answered.
+pub const UNREAD: &str = "never-read";
+
+/// A client without patience would not end.
+const ENDLESS: Duration = Duration::from_secs(600);
+
 /// What was asked.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -52,6 +58,8 @@ pub struct Reply {
     pub drip: Option<Duration>,
     /// After how many bytes of the body, and for how long, nothing is sent.
     pub pause: Option<(usize, Duration)>,
+    /// Time before the first byte of the answer.
+    pub silence: Duration,
 }
 
 impl Reply {
@@ -86,6 +94,11 @@ impl Reply {
         if unmet {
             return Self::status(412);
         }
+        Self::unconditional(request, content, etag)
+    }
+
+    /// The same of a server that knows no `If-Match`.
+    pub fn unconditional(request: &Request, content: &[u8], etag: &str) -> Self {
         let reply = Self::status(200).with("ETag", etag);
         match (request.method.as_str(), request.range()) {
             ("HEAD", _) => reply.with("Content-Length", content.len().to_string()),
@@ -126,8 +139,15 @@ impl Reply {
     pub fn stalled_after(self, bytes: usize) -> Self {
         Self {
             until: Some(bytes),
-            // a client without patience would not end
-            linger: Duration::from_secs(600),
+            linger: ENDLESS,
+            ..self
+        }
+    }
+
+    /// Is silent from the beginning.
+    pub fn never_begun(self) -> Self {
+        Self {
+            silence: ENDLESS,
             ..self
         }
     }
@@ -174,19 +194,23 @@ fn serve(
     log: &Mutex<Vec<Request>>,
 ) -> Option<()> {
     let mut request = head(&mut stream)?;
+    let is_unread = request.path.contains(UNREAD) && before(&request, &log.lock().unwrap()) == 0;
     let length = request.header("content-length").map(|n| n.parse().unwrap());
-    if let Some(length @ 1..) = length {
+    if let (Some(length @ 1..), false) = (length, is_unread) {
         end_head(&mut stream)?;
         request.body.resize(length, 0);
         stream.read_exact(&mut request.body).ok()?;
     }
     let before = {
         let mut log = log.lock().unwrap();
-        let same = |r: &&Request| r.method == request.method && r.path == request.path;
-        let before = log.iter().filter(same).count();
+        let before = before(&request, &log);
         log.push(request.clone());
         before
     };
+    if is_unread {
+        thread::sleep(ENDLESS);
+        return None;
+    }
     let reply = answer(&request, before);
     send(&mut stream, &request, &reply).ok()?;
     thread::sleep(reply.linger);
@@ -195,6 +219,12 @@ fn serve(
         true => Some(()),
         false => end_head(&mut stream),
     }
+}
+
+/// How many of the same method and path are in the log.
+fn before(request: &Request, log: &[Request]) -> usize {
+    let same = |r: &&Request| r.method == request.method && r.path == request.path;
+    log.iter().filter(same).count()
 }
 
 /// The head of a request but for its last byte.
@@ -226,6 +256,7 @@ fn end_head(stream: &mut TcpStream) -> Option<()> {
 }
 
 fn send(stream: &mut TcpStream, request: &Request, reply: &Reply) -> std::io::Result<()> {
+    thread::sleep(reply.silence);
     let mut head = format!("HTTP/1.1 {} As-Told\r\nConnection: close\r\n", reply.status);
     for (name, value) in &reply.headers {
         head += &format!("{name}: {value}\r\n");

@@ -37,7 +37,7 @@ impl Wanted {
     }
 }
 
-/// The documents of one row group. Segments are numbered through all of them.
+/// Some documents of a row group. Segments are numbered through all of them.
 pub struct Columns {
     /// Identifiers and lengths of the documents.
     pub counts: Vec<DocumentCounts>,

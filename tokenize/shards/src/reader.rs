@@ -7,11 +7,11 @@ use crate::error::{Error, Result};
 use crate::meta::ShardMeta;
 use crate::read_at::{Fetched, LocalFile, ReadAt};
 use crate::schema::{LIGHT_COLUMNS, read_counts, read_documents, schema};
-use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
 };
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::ChunkReader;
@@ -19,10 +19,13 @@ use std::fmt::Display;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 use std::sync::Arc;
 
-/// Rows decoded together; bounds the memory that a row group of very many short documents takes beside its documents.
+/// Documents decoded together, at most.
 const BATCH_ROWS: usize = 4096;
+/// Values of a column decoded together, about; the memory of decoding is several times as much.
+const BATCH_VALUES: i64 = 1 << 18;
 
 /// What is read first, and holds the footer of all but the largest shards.
 const TAIL_BYTES: u64 = 64 << 10;
@@ -96,34 +99,39 @@ impl ShardReader {
 
     /// Identifiers and lengths of the documents of a row group; reads only the columns without lists.
     pub fn counts(&self, row_group: usize) -> Result<Vec<DocumentCounts>> {
-        let batches = self.batches(row_group, self.mask(LIGHT_COLUMNS), BATCH_ROWS)?;
-        Ok(batches.iter().flat_map(read_counts).collect())
+        let mut counts = Vec::new();
+        for batch in self.batches(row_group, self.mask(LIGHT_COLUMNS))? {
+            counts.extend(read_counts(&batch?));
+        }
+        Ok(counts)
     }
 
-    /// The documents of a row group, as columns; those that are not wanted are not read.
-    pub fn columns(&self, row_group: usize, wanted: Wanted) -> Result<Columns> {
+    /// The documents of a row group, some at a time, as columns; those that are not wanted are not read.
+    pub fn columns(
+        &self,
+        row_group: usize,
+        wanted: Wanted,
+    ) -> Result<impl Iterator<Item = Result<Columns>>> {
         let paths = wanted.paths();
         let mask = self.mask(paths.iter().map(String::as_str));
-        let batches = self.batches(row_group, mask, usize::MAX)?;
-        let [batch] = batches.as_slice() else {
-            let problem = format!("row group {row_group}: it has no documents");
-            return Err(damaged(&self.path, problem));
-        };
-        let columns = Columns::new(batch);
+        let batches = self.batches(row_group, mask)?;
         let codec = self.meta.codec.as_ref();
         let size = codec.map_or(0, |codec| codec.codebook_size);
-        match columns.problem(self.meta.codebooks(), size, self.meta.vocab.audio_base) {
-            None => Ok(columns),
-            Some(problem) => Err(damaged(&self.path, problem)),
-        }
+        Ok(batches.map(move |batch| {
+            let columns = Columns::new(&batch?);
+            match columns.problem(self.meta.codebooks(), size, self.meta.vocab.audio_base) {
+                None => Ok(columns),
+                Some(problem) => Err(damaged(&self.path, problem)),
+            }
+        }))
     }
 
     /// The documents of a row group.
     pub fn documents(&self, row_group: usize) -> Result<Vec<Document>> {
-        let batches = self.batches(row_group, ProjectionMask::all(), BATCH_ROWS)?;
         let mut documents = Vec::new();
-        for batch in &batches {
-            for (document, counts) in read_documents(batch).into_iter().zip(read_counts(batch)) {
+        for batch in self.batches(row_group, ProjectionMask::all())? {
+            let batch = batch?;
+            for (document, counts) in read_documents(&batch).into_iter().zip(read_counts(&batch)) {
                 self.check(&document, &counts)?;
                 documents.push(document);
             }
@@ -135,13 +143,8 @@ impl ShardReader {
         ProjectionMask::columns(self.metadata.parquet_schema(), paths)
     }
 
-    /// Reads the columns of a row group, `rows` documents a batch.
-    fn batches(
-        &self,
-        row_group: usize,
-        mask: ProjectionMask,
-        rows: usize,
-    ) -> Result<Vec<RecordBatch>> {
+    /// Fetches the columns of a row group, and decodes them batch by batch.
+    fn batches(&self, row_group: usize, mask: ProjectionMask) -> Result<DecodedBatches<'_>> {
         if row_group >= self.row_groups() {
             return Err(Error::NoRowGroup {
                 path: self.path.clone(),
@@ -152,22 +155,31 @@ impl ShardReader {
         let group = self.metadata.metadata().row_group(row_group);
         let columns = group.columns().iter().enumerate();
         let wanted = columns.filter(|(leaf, _)| mask.leaf_included(*leaf));
+        let wanted: Vec<&ColumnChunkMetaData> = wanted.map(|(_, column)| column).collect();
         let mut ranges: Vec<Range<u64>> = wanted
-            .map(|(_, column)| byte_range(column, self.size))
+            .iter()
+            .map(|column| byte_range(column, self.size))
             .collect();
         ranges.sort_by_key(|range| range.start);
-        let rows = rows.min(group.num_rows().max(1) as usize);
         let fetched = Fetched::read(self.file.as_ref(), self.size, &ranges);
         let fetched = fetched.map_err(Error::io("read", &self.path))?;
-        let read = || -> Result<Vec<RecordBatch>, ArrowError> {
+        let rows = batch_rows(
+            group.num_rows(),
+            wanted.iter().map(|column| column.num_values()),
+        );
+        let build = || {
             ParquetRecordBatchReaderBuilder::new_with_metadata(fetched, self.metadata.clone())
                 .with_row_groups(vec![row_group])
                 .with_projection(mask)
                 .with_batch_size(rows)
-                .build()?
-                .collect()
+                .build()
         };
-        unless_damaged(&self.path, &format!("row group {row_group}"), read)
+        let part = format!("row group {row_group}");
+        Ok(DecodedBatches {
+            reader: Some(unless_damaged(&self.path, &part, build)?),
+            path: &self.path,
+            part,
+        })
     }
 
     /// Refuses a document that contradicts the light columns or the codec: the file was damaged after it was written.
@@ -199,6 +211,34 @@ impl ShardReader {
     }
 }
 
+/// A row group while it is decoded.
+struct DecodedBatches<'a> {
+    /// None after an error.
+    reader: Option<ParquetRecordBatchReader>,
+    path: &'a Path,
+    part: String,
+}
+
+impl Iterator for DecodedBatches<'_> {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut reader = self.reader.take()?;
+        let batch = unless_damaged(self.path, &self.part, || reader.next().transpose());
+        if batch.is_ok() {
+            self.reader = Some(reader);
+        }
+        batch.transpose()
+    }
+}
+
+/// How many rows are decoded together, where the columns have so many values in all rows.
+fn batch_rows(rows: i64, values: impl Iterator<Item = i64>) -> usize {
+    let values = values.max().unwrap_or(1).max(1);
+    let wanted = i128::from(rows) * i128::from(BATCH_VALUES) / i128::from(values);
+    wanted.clamp(1, BATCH_ROWS as i128) as usize
+}
+
 /// Where a column of a row group lies in a file of `size` bytes; in a damaged one anywhere in it, or nowhere.
 fn byte_range(column: &ColumnChunkMetaData, size: u64) -> Range<u64> {
     let start = column
@@ -211,8 +251,9 @@ fn byte_range(column: &ColumnChunkMetaData, size: u64) -> Range<u64> {
 
 /// The end of the file, from the footer on.
 fn fetch_footer(file: &dyn ReadAt, size: u64, path: &Path) -> Result<Fetched> {
-    let read =
-        |start: u64| Fetched::read(file, size, &[start..size]).map_err(Error::io("read", path));
+    let read = |start: u64| {
+        Fetched::read(file, size, from_ref(&(start..size))).map_err(Error::io("read", path))
+    };
     let tail = size.saturating_sub(TAIL_BYTES);
     let fetched = read(tail)?;
     let trailer = fetched.get_bytes(size.saturating_sub(TRAILER_BYTES), TRAILER_BYTES as usize);

@@ -14,9 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use shards::{
-    Dataset, Document, DocumentCounts, Manifest, Order, ShardReader, View, Vocab,
-};
+use shards::{Dataset, Document, DocumentCounts, Manifest, Order, ShardReader, View, Vocab};
 
 use crate::error::{Error, Result};
 use crate::output;

@@ -4,7 +4,7 @@
 //! A line is an object with `text`, and `warc_record_id` or `id`. Text is taken as it is but for white space at its ends.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -21,6 +21,9 @@ pub const PUBLISHED: &str = "https://data.commoncrawl.org";
 const FOLDER: &str = "contrib/Nemotron/Nemotron-CC/data-jsonl";
 /// The list of all files.
 const PATHS: &str = "contrib/Nemotron/Nemotron-CC/data-jsonl.paths.gz";
+
+/// Bytes of a line at most. On its way to the shard a document takes some twenty times as much memory.
+const MAX_LINE_BYTES: u64 = 64 << 20;
 
 /// The splits by the recipe's names, with the folder of each.
 pub const SPLITS: [(&str, &str); 7] = [
@@ -130,17 +133,23 @@ impl Source for Nemotron {
         let mut lines = BufReader::with_capacity(1 << 18, compressed::open(&object.path, reader)?);
         let (mut line, mut number) = (Vec::new(), 0u64);
         loop {
-            line.clear();
-            match lines.read_until(b'\n', &mut line) {
-                Ok(0) => return Ok(()),
-                Ok(_) => number += 1,
+            let found = match read_line(&mut lines, &mut line, MAX_LINE_BYTES) {
+                Ok(Found::End) => return Ok(()),
+                Ok(found) => found,
                 // what was complete before the damage is kept
                 Err(error) => return emit.bad(compressed::damage(&object.path, error)?),
+            };
+            number += 1;
+            let bad = |reason, problem: &str| bad_line(&object.path, number, reason, problem);
+            if found == Found::TooLong {
+                let problem =
+                    format!("it has over {MAX_LINE_BYTES} bytes, too many for one document");
+                emit.bad(bad("too-large", &problem))?;
+                continue;
             }
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let bad = |reason, problem: &str| bad_line(&object.path, number, reason, problem);
             match serde_json::from_slice::<Line>(&line) {
                 Ok(line) if line.text.is_none() => emit.bad(bad("missing-text", "no `text`"))?,
                 Ok(line) => emit.utterance(utterance(line, &object.path, number))?,
@@ -148,6 +157,29 @@ impl Source for Nemotron {
             }
         }
     }
+}
+
+/// What comes next in a file of lines.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Line,
+    /// A line that was passed over.
+    TooLong,
+    End,
+}
+
+/// Reads a line, with its end, unless it has over `max_bytes` before that.
+fn read_line(lines: &mut impl BufRead, line: &mut Vec<u8>, max_bytes: u64) -> io::Result<Found> {
+    line.clear();
+    if lines.take(max_bytes + 1).read_until(b'\n', line)? == 0 {
+        return Ok(Found::End);
+    }
+    if line.last() == Some(&b'\n') || line.len() as u64 <= max_bytes {
+        return Ok(Found::Line);
+    }
+    lines.skip_until(b'\n')?;
+    *line = Vec::new();
+    Ok(Found::TooLong)
 }
 
 fn utterance(line: Line, path: &str, number: u64) -> RawUtterance {
@@ -172,5 +204,35 @@ fn bad_line(path: &str, number: u64, reason: &str, problem: &str) -> BadRecord {
         path: path.to_owned(),
         reason: reason.to_owned(),
         message: format!("line {number}: {problem}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_passed_over_and_the_next_one_read() {
+        let content = b"ab\n\nabcdefgh\nabcd\nabcde\nabcd";
+        let (mut lines, mut line, mut found) = (&content[..], Vec::new(), Vec::new());
+        loop {
+            let what = read_line(&mut lines, &mut line, 4).unwrap();
+            if what == Found::End {
+                break;
+            }
+            found.push((what, String::from_utf8(line.clone()).unwrap()));
+        }
+        let line = |text: &str| (Found::Line, text.to_owned());
+        let too_long = || (Found::TooLong, String::new());
+        assert_eq!(
+            found,
+            [
+                line("ab\n"),
+                line("\n"),
+                too_long(),
+                line("abc\n"),
+                too_long()
+            ]
+        );
     }
 }

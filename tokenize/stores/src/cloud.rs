@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::local::disk;
 use crate::remote::{Download, Remote};
 use crate::retry::{Attempt, Failure, Place};
+use crate::web::bare_etag;
 use crate::wire::Connector;
 
 /// Files up to this size are sent in one request, larger ones in parts of at least this size.
@@ -214,6 +215,13 @@ impl Remote for Cloud {
         let result = result.map_err(|e| self.failure(e))?;
         if result.meta.size != object.size {
             let cause = format!("it now has {} bytes", result.meta.size);
+            return Err(Failure::Changed { cause });
+        }
+        // some stores with this interface know no If-Match
+        if let (Some(expected), Some(found)) = (&object.etag, &result.meta.e_tag)
+            && bare_etag(expected) != bare_etag(found)
+        {
+            let cause = format!("its ETag was {expected} and is {found}");
             return Err(Failure::Changed { cause });
         }
         Ok(Download {

@@ -182,3 +182,24 @@ fn partial_path(path: &Path) -> PathBuf {
     let process = std::process::id();
     path.with_file_name(format!(".{name}.{process}-{:016x}.partial", random_bits()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partial_file_is_hidden_and_nobody_elses() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.parquet");
+        let partial = partial_path(&path);
+        assert_ne!(partial, partial_path(&path));
+        // what a process leaves that is killed while it writes
+        fs::write(&partial, "half").unwrap();
+        let local = Local {
+            root: folder.path().to_owned(),
+        };
+        assert_eq!(local.list("").unwrap(), []);
+        local.write("x.parquet", b"whole").unwrap();
+        assert_eq!(local.list("").unwrap().len(), 1);
+    }
+}

@@ -282,6 +282,49 @@ mod tests {
     }
 
     #[test]
+    fn edges_of_blocks_and_the_end_take_no_request_more() {
+        let fake = Fake::new(content(1350), Manners::default());
+        let asked = fake.asked.clone();
+        let object = fake.object();
+        let random = Random::in_blocks(Arc::new(fake), object, Arc::default(), 100);
+        for (start, length) in [(0, 100), (300, 200), (450, 50), (1100, 250)] {
+            random.get_bytes(start, length).unwrap();
+        }
+        assert_eq!(asked.lock().unwrap()[..], [0..100, 300..500, 1100..1350]);
+    }
+
+    #[test]
+    fn what_is_there_is_not_fetched_again() {
+        let fake = Fake::new(content(1000), Manners::default());
+        let asked = fake.asked.clone();
+        let object = fake.object();
+        let random = Random::in_blocks(Arc::new(fake), object, Arc::default(), 100);
+        random.get_bytes(200, 100).unwrap();
+        random.get_bytes(0, 400).unwrap();
+        assert_eq!(asked.lock().unwrap()[..], [200..300, 0..200, 300..500]);
+    }
+
+    #[test]
+    fn a_block_in_use_is_kept() {
+        let fake = Fake::new(content(10_000), Manners::default());
+        let asked = fake.asked.clone();
+        let object = fake.object();
+        let random = Random::in_blocks(Arc::new(fake), object, Arc::default(), 100);
+        // no two of them neighbours, and more than are kept
+        for start in (1000..10_000).step_by(200) {
+            random.get_bytes(start, 10).unwrap();
+            random.get_bytes(0, 10).unwrap();
+        }
+        let first = asked
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|r| r.start == 0)
+            .count();
+        assert_eq!(first, 1);
+    }
+
+    #[test]
     fn the_buffer_is_bounded() {
         let fake = Fake::new(content(100_000), Manners::default());
         let object = fake.object();

@@ -140,8 +140,9 @@ fn silence_is_a_failure_and_slowness_is_not() {
     let server = Server::new(move |request, _| {
         let reply = Reply::file(request, &content(5000), ETAG);
         match count.fetch_add(1, Ordering::Relaxed) {
-            0 => reply.stalled_after(0),
-            1 => reply.stalled_after(4960),
+            0 => reply.never_begun(),
+            1 => reply.stalled_after(0),
+            2 => reply.stalled_after(4960),
             // for longer than a connection may be silent
             _ => Reply {
                 drip: Some(Duration::from_millis(50)),
@@ -160,7 +161,7 @@ fn silence_is_a_failure_and_slowness_is_not() {
         .iter()
         .filter_map(Request::range)
         .collect();
-    assert_eq!(ranges, [(0, 4999), (0, 4999), (4960, 4999)]);
+    assert_eq!(ranges, [(0, 4999), (0, 4999), (0, 4999), (4960, 4999)]);
 }
 
 #[test]
@@ -228,6 +229,63 @@ fn an_object_that_changes_is_an_error() {
         content(10)
     );
     assert!(read(&open(&server), &weak("W/\"one\"")).is_err());
+}
+
+#[test]
+fn an_object_that_changes_while_it_is_read_is_an_error() {
+    // what the server has after it has cut off the first answer
+    type Then = fn(&Request) -> Reply;
+    let cases: [(&str, Then); 5] = [
+        ("its ETag is another one", |request| {
+            Reply::file(request, &content(50_000), "\"two\"")
+        }),
+        ("its ETag was \"one\" and is \"two\"", |request| {
+            Reply::unconditional(request, &content(50_000), "\"two\"")
+        }),
+        ("it now has 50001 bytes", |request| {
+            Reply::unconditional(request, &content(50_001), ETAG)
+        }),
+        ("it now has 50001 bytes", |_| Reply::text(content(50_001))),
+        ("it is shorter", |_| Reply::status(416)),
+    ];
+    for (cause, then) in cases {
+        let (error, server) = failure(50_000, move |request, before| match before {
+            0 => Reply::file(request, &content(50_000), ETAG).cut_after(1000),
+            _ => then(request),
+        });
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("at byte 1000 of 50000: {cause};")),
+            "{text}"
+        );
+        assert!(matches!(error, Error::Changed { .. }), "{text}");
+        assert_eq!(server.count("GET"), 2, "{cause}");
+    }
+}
+
+#[test]
+fn bytes_of_another_place_are_not_taken() {
+    let server = read_spoilt(1000, |reply, n| match n {
+        0 => Reply {
+            headers: vec![("Content-Range", "bytes 1-1000/1000".to_owned())],
+            ..reply
+        },
+        1 => Reply {
+            headers: Vec::new(),
+            ..reply
+        },
+        _ => reply,
+    });
+    assert_eq!(server.count("GET"), 3);
+    let (error, _) = failure(1000, |request, _| {
+        let reply = Reply::file(request, &content(1000), ETAG);
+        Reply {
+            headers: vec![("Content-Range", "bytes 1-1000/1000".to_owned())],
+            ..reply
+        }
+    });
+    let said = "answers with the bytes from 1 instead of those from 0 (4 attempts)";
+    assert!(error.to_string().contains(said), "{error}");
 }
 
 #[test]

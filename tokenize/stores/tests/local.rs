@@ -79,6 +79,9 @@ fn a_failed_write_leaves_the_old_file_and_nothing_else() {
         .upload("x", &folder.path().join("absent"))
         .unwrap_err();
     assert!(error.to_string().starts_with("cannot read "), "{error}");
+    // a folder can be opened, but not read
+    let error = store.upload("x", folder.path()).unwrap_err();
+    assert!(error.to_string().starts_with("cannot write "), "{error}");
     fs::create_dir(folder.path().join("taken")).unwrap();
     let error = store.write("taken", b"").unwrap_err();
     assert!(error.to_string().starts_with("cannot write "), "{error}");

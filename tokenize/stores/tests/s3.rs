@@ -5,10 +5,15 @@ mod common;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::{LazyLock, Once};
+use std::time::Duration;
 
 use common::QUICK;
-use servers::{Reply, Request, S3, Server, content};
-use stores::{Error, Object, Store};
+use servers::{Reply, Request, S3, Server, UNREAD, content};
+use stores::{Error, Object, Retry, Store};
+
+/// Long enough for a busy machine to answer.
+const STALL: Duration = Duration::from_secs(3);
+const ETAG: &str = "\"one\"";
 
 /// One server for all tests, since its address is in the environment; each test has a bucket of its own.
 static SERVER: LazyLock<Server> = LazyLock::new(|| Server::new(answer));
@@ -42,14 +47,69 @@ fn answer(request: &Request, before: usize) -> Reply {
     if path.starts_with("/forbidden") {
         return Reply::status(403);
     }
+    if path.starts_with("/crooked") && request.range().is_some() {
+        return crooked(request, path, before);
+    }
     match request.method.as_str() {
+        "GET" if before == 0 && path.starts_with("/torn") => S3.answer(request).cut_after(20),
         "PUT" if path.contains("broken") && query.contains("partNumber=2") => Reply::status(400),
-        // S3 begins with 200 before it knows
-        "POST" if query.starts_with("uploadId") && before == 0 => {
-            Reply::text("<Error><Code>InternalError</Code></Error>")
+        "POST" if query.starts_with("uploadId") => {
+            // S3 begins with 200 before it knows
+            let error = match before {
+                _ if path.contains("refused") => "AccessDenied",
+                0 => "InternalError",
+                1 => "SlowDown",
+                _ => return S3.answer(request),
+            };
+            Reply::text(format!("<Error><Code>{error}</Code></Error>"))
         }
         _ => S3.answer(request),
     }
+}
+
+/// What is answered for a range of an object of 50,000 bytes whose name says what is wrong.
+fn crooked(request: &Request, path: &str, before: usize) -> Reply {
+    let bytes = content(50_000);
+    let name = path.rsplit('/').next().unwrap().replace("%20", " ");
+    let good = Reply::file(request, &bytes, ETAG);
+    let reply = match (name.as_str(), before) {
+        ("whole", _) => Reply::text(bytes).with("ETag", ETAG),
+        ("silent", 0) => good.never_begun(),
+        ("silent", 1) => good.stalled_after(1000),
+        ("cut", 0..10) => good.cut_after(before * 1000),
+        ("silent" | "cut", _) => good,
+        (_, 0) => good.cut_after(1000),
+        ("changed", _) => Reply::file(request, &bytes, "\"two\""),
+        ("changed unnoticed", _) => Reply::unconditional(request, &bytes, "\"two\""),
+        ("longer", _) => Reply::unconditional(request, &content(50_001), ETAG),
+        ("shorter", _) => Reply::status(416),
+        other => panic!("{other:?}"),
+    };
+    reply.with("Last-Modified", "Mon, 12 Jan 2026 10:00:00 GMT")
+}
+
+fn read_crooked(name: &str) -> std::io::Result<Vec<u8>> {
+    open("crooked"); // sets the variables
+    let retry = Retry {
+        stall: STALL,
+        ..QUICK
+    };
+    let store = Store::open_with("s3://crooked", retry).unwrap();
+    let object = Object {
+        path: name.to_owned(),
+        size: 50_000,
+        etag: Some(ETAG.to_owned()),
+    };
+    let mut bytes = Vec::new();
+    store.reader(&object)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// First bytes of the ranges that were asked for.
+fn starts(name: &str) -> Vec<usize> {
+    let reads = requests(&format!("crooked/{}", name.replace(' ', "%20")), "GET");
+    let ranges = reads.iter().filter_map(Request::range);
+    ranges.map(|(first, _)| first).collect()
 }
 
 fn round_trip(bucket: &str) {
@@ -127,6 +187,77 @@ fn an_object_that_changes_is_an_error() {
 }
 
 #[test]
+fn an_object_that_changes_while_it_is_read_is_an_error() {
+    for (name, cause) in [
+        ("changed", "its ETag is another one"),
+        ("changed unnoticed", "its ETag was \"one\" and is \"two\""),
+        ("longer", "it now has 50001 bytes"),
+        ("shorter", "it is shorter"),
+    ] {
+        let error: Error = read_crooked(name).unwrap_err().downcast().unwrap();
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("at byte 1000 of 50000: {cause};")),
+            "{text}"
+        );
+        assert!(matches!(error, Error::Changed { .. }), "{text}");
+        assert_eq!(starts(name), [0, 1000], "{name}");
+    }
+}
+
+#[test]
+fn cut_off_answers_are_taken_up_at_the_byte() {
+    assert!(read_crooked("cut").unwrap() == content(50_000));
+    let mut at = 0;
+    for (n, start) in starts("cut").into_iter().enumerate() {
+        assert_eq!(start, at);
+        at += n * 1000;
+    }
+    assert_eq!(starts("cut").len(), 11);
+}
+
+#[test]
+fn cut_off_listings_are_asked_for_again() {
+    let store = open("torn");
+    for path in ["a", "b", "c"] {
+        store.write(path, b"").unwrap();
+    }
+    let found = store.list("").unwrap();
+    let paths: Vec<_> = found.iter().map(|object| object.path.as_str()).collect();
+    assert_eq!(paths, ["a", "b", "c"]);
+    // each page is cut off once, and a listing begins anew: the first page three times, the second twice
+    assert_eq!(requests("torn", "GET").len(), 5);
+}
+
+#[test]
+fn silence_is_a_failure() {
+    assert!(read_crooked("silent").unwrap() == content(50_000));
+    assert_eq!(starts("silent"), [0, 0, 1000]);
+}
+
+#[test]
+fn a_server_that_takes_no_bytes_is_given_up() {
+    open("deaf"); // sets the variables
+    let retry = Retry {
+        stall: STALL,
+        ..QUICK
+    };
+    let store = Store::open_with("s3://deaf", retry).unwrap();
+    // more than the system takes in the server's stead
+    let bytes = content(20 << 20);
+    store.write(UNREAD, &bytes).unwrap();
+    assert!(S3.get(&format!("deaf/{UNREAD}")).unwrap() == bytes);
+    assert_eq!(requests("deaf", "PUT").len(), 2);
+}
+
+#[test]
+fn a_server_without_ranges_is_refused() {
+    let error = read_crooked("whole").unwrap_err().to_string();
+    assert!(error.contains("s3://crooked: whole at byte 0: "), "{error}");
+    assert!(error.contains("non-partial response"), "{error}");
+}
+
+#[test]
 fn large_files_are_uploaded_in_parts() {
     let store = open("large");
     let folder = tempfile::tempdir().unwrap();
@@ -137,13 +268,15 @@ fn large_files_are_uploaded_in_parts() {
     assert!(S3.get("large/some/folder/x").unwrap() == bytes);
     assert_eq!(requests("large", "PUT").len(), 3);
 
-    let error = store.upload("broken", &path).unwrap_err().to_string();
-    assert!(
-        error.starts_with("s3://large/some/folder: broken: "),
-        "{error}"
-    );
-    assert_eq!(S3.parts("large"), 0, "parts are left");
-    assert_eq!(S3.get("large/some/folder/broken"), None);
+    for name in ["broken", "refused"] {
+        let error = store.upload(name, &path).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("s3://large/some/folder: {name}: ")),
+            "{error}"
+        );
+        assert_eq!(S3.parts("large"), 0, "parts of {name} are left");
+        assert_eq!(S3.get(&format!("large/some/folder/{name}")), None);
+    }
 }
 
 #[test]

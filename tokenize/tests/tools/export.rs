@@ -2,23 +2,29 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::process::Command;
 
 use arrow::array::AsArray;
 use arrow::datatypes::UInt32Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use shards::{Document, DocumentCounts, Order, View, Vocab};
+use serde_json::Value;
+use shards::{Document, DocumentCounts, Order, Segment, View, Vocab};
 
-use crate::common::{Place, documents, json, rewrite_shard, run_ok, run_refused, tokenize};
+use crate::common::{
+    Place, documents, json, repository, rewrite_shard, run_ok, run_refused, tokenize,
+};
 
 /// Codes of a frame.
 const STORED: usize = 8;
 
-fn export(place: &Place, view: &str, form: &str, out: &str) -> std::process::Command {
+fn export(place: &Place, view: &str, form: &str, out: &str) -> Command {
+    export_of(&place.path("en"), view, form, &place.path(out))
+}
+
+fn export_of(dataset: &Path, view: &str, form: &str, out: &Path) -> Command {
     let mut export = tokenize("export");
-    export
-        .arg(place.path("en"))
-        .args(["--view", view, "--to", form]);
-    export.arg("--out").arg(place.path(out));
+    export.arg(dataset).args(["--view", view, "--to", form]);
+    export.arg("--out").arg(out);
     export
 }
 
@@ -164,6 +170,91 @@ fn text_has_every_audio_character() {
     ));
     for char in ['\u{feff}', '\u{fffe}', '\u{ffff}', '\u{11fff}'] {
         assert!(audio.contains(char));
+    }
+}
+
+/// A document of views.json.
+fn golden_document(golden: &Value, vocab: &Vocab) -> Document {
+    let segment = |golden: &Value| {
+        let text = golden["text"].as_str().unwrap();
+        let frames: Vec<Vec<u16>> = serde_json::from_value(golden["frames"].clone()).unwrap();
+        Segment {
+            text: text.to_owned(),
+            text_ids: vocab.encode_text(text).unwrap(),
+            codes: frames.concat(),
+            speaker: serde_json::from_value(golden["speaker"].clone()).unwrap(),
+            ..Segment::default()
+        }
+    };
+    Document {
+        id: golden["id"].as_str().unwrap().to_owned(),
+        source: "golden".to_owned(),
+        segments: golden["segments"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(segment)
+            .collect(),
+        ..Document::default()
+    }
+}
+
+/// The rows of a case of views.json with their ids; `None` if the view cannot be made of the document, or not be spelled.
+fn golden_rows(golden: &Value, case: &Value) -> Option<Vec<Vec<String>>> {
+    let id = case["document"].as_str().unwrap();
+    let rows = case["rows"].as_array()?.iter().map(|row| {
+        let suffix = row["suffix"].as_str().unwrap();
+        let number = row["row"].as_u64().unwrap() as usize;
+        let text = golden["rows"][number]["text"].as_str()?;
+        Some(vec![
+            format!("{id}{suffix}"),
+            "golden".to_owned(),
+            text.to_owned(),
+        ])
+    });
+    rows.collect()
+}
+
+/// The strings are made by scripts/make_view_fixtures.py.
+#[test]
+fn text_of_every_view_is_the_published_form() {
+    let place = Place::new();
+    let dataset = place.dataset("es");
+    let vocab = Vocab::load(&place.path("tokenizer")).unwrap();
+    let path = repository().join("tokenize/shards/tests/fixtures/views.json");
+    let golden = json(&fs::read_to_string(path).unwrap());
+    let all = golden["documents"].as_array().unwrap();
+    rewrite_shard(&dataset, 0, |documents| {
+        *documents = all
+            .iter()
+            .map(|document| golden_document(document, &vocab))
+            .collect();
+    });
+    for (view, codebooks) in View::ALL
+        .into_iter()
+        .flat_map(|view| [1, 3, 8].map(|n| (view, n)))
+    {
+        let out = place.path(&format!("{view}-{codebooks}"));
+        let mut export = export_of(&dataset, view.name(), "pua", &out);
+        run_ok(export.args(["--codebooks", &codebooks.to_string(), "--max-bad", "1"]));
+        let (mut wanted, mut left_out) = (Vec::new(), Vec::new());
+        for case in golden["cases"].as_array().unwrap() {
+            if case["view"] == view.name() && case["codebooks"] == codebooks {
+                match golden_rows(&golden, case) {
+                    Some(rows) => wanted.extend(rows),
+                    None => left_out.push(case["document"].clone()),
+                }
+            }
+        }
+        let rows = table(&out, &["id", "split", "text"]);
+        let found: Vec<_> = rows.into_iter().map(|(strings, _)| strings).collect();
+        assert_eq!(found, wanted, "{view}, {codebooks}");
+        let skipped = fs::read_to_string(out.join("skipped.jsonl")).unwrap_or_default();
+        let skipped: Vec<_> = skipped
+            .lines()
+            .map(|line| json(line)["id"].clone())
+            .collect();
+        assert_eq!(skipped, left_out, "{view}, {codebooks}");
     }
 }
 
