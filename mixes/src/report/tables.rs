@@ -84,7 +84,7 @@ fn holdings(data: &[&ComponentData]) -> String {
         "tokens",
         "sequences",
         "validation documents",
-        "tokens",
+        "validation tokens",
     ];
     let row = |data: &&ComponentData| {
         let counts = &data.counts;
