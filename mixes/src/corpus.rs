@@ -48,8 +48,8 @@ pub(crate) struct Corpus {
     shards: Vec<(usize, usize)>,
     /// Shard, number in the shard.
     row_groups: Vec<(usize, usize)>,
-    seq_len: usize,
-    packing: Packing,
+    pub seq_len: usize,
+    pub packing: Packing,
     groups: Vec<Range<usize>>,
     readers: Cache<usize, ShardReader>,
 }
@@ -130,6 +130,18 @@ impl Corpus {
     /// Number of row groups.
     pub(crate) fn row_groups(&self) -> usize {
         self.row_groups.len()
+    }
+
+    /// Number of documents, training and validation, and those that the view shows nothing of.
+    pub(crate) fn stored_documents(&self) -> u64 {
+        let shards = self.sources.iter().flat_map(Source::shards);
+        shards.map(|shard| shard.summary.documents).sum()
+    }
+
+    /// Identifiers and lengths of all documents of a row group, as they are stored.
+    pub(crate) fn stored_counts(&self, number: usize) -> Result<Vec<DocumentCounts>> {
+        let (shard, group) = self.row_groups[number];
+        Ok(self.reader(shard)?.counts(group)?)
     }
 
     /// Sizes of the training part.

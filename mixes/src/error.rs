@@ -200,6 +200,14 @@ pub enum Error {
         /// Documents kept for validation.
         validation_documents: u64,
     },
+    /// A picture that cannot be drawn.
+    #[error("cannot draw mixture {mixture:?}: {problem}")]
+    Plot {
+        /// The mixture.
+        mixture: String,
+        /// What the drawing library says.
+        problem: String,
+    },
     /// A sequence number past the supported range.
     #[error("sequence number {index} is not below 2^40")]
     IndexTooLarge {

@@ -69,11 +69,16 @@ pub fn is_validation(id: &str, fraction: f64) -> bool {
     if fraction == 0.0 {
         return false;
     }
+    // The top 53 bits, which a double holds exactly.
+    let uniform = (id_hash(id) >> 11) as f64 / (1u64 << 53) as f64;
+    uniform < fraction
+}
+
+/// The first 64 bits of the SHA-256 of a document's identifier, or of a component's name.
+pub(crate) fn id_hash(id: &str) -> u64 {
     let digest = Sha256::digest(id.as_bytes());
     let head: [u8; 8] = digest[..8].try_into().expect("a digest has 32 bytes");
-    // The top 53 bits, which a double holds exactly.
-    let uniform = (u64::from_be_bytes(head) >> 11) as f64 / (1u64 << 53) as f64;
-    uniform < fraction
+    u64::from_be_bytes(head)
 }
 
 impl Index {

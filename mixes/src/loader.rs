@@ -8,13 +8,12 @@ use crate::corpus::{Corpus, Surroundings};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::mixture::{Mixture, StopStrategy};
-use crate::order::{Order, Place};
-use crate::permutation::derive_key;
+use crate::order::{Order, Place, component_key};
 use crate::schedule::Schedule;
 use crate::sequence::Sequence;
 use crate::summary::{ComponentSummary, LoaderSummary};
 use rayon::prelude::*;
-use shards::{CodecInfo, Vocab, sha256_hex};
+use shards::{CodecInfo, Vocab};
 use std::collections::BTreeMap;
 use std::env;
 use std::path::PathBuf;
@@ -24,7 +23,7 @@ use stores::Store;
 /// Shortest sequence: shorter ones hold no document worth the name.
 const MIN_SEQ_LEN: usize = 16;
 /// Sequence numbers are below this.
-const MAX_INDEX: u64 = 1 << 40;
+pub(crate) const MAX_INDEX: u64 = 1 << 40;
 /// Windows whose groups are kept decoded: the current one, and the next, which is read meanwhile.
 const KEPT_WINDOWS: usize = 2;
 
@@ -43,6 +42,11 @@ pub struct LoaderOptions {
     /// Folder for indexes and for the small files of remote datasets; `TIMBRE_CACHE`, or `timbre` in the user's folder of
     /// caches, if not said.
     pub cache: Option<PathBuf>,
+}
+
+impl LoaderOptions {
+    /// Groups of a window in training, and wherever else its order is to be seen.
+    pub const WINDOW_GROUPS: usize = 8;
 }
 
 /// Simulated epoching (Levanter): components are cut to the part that a run of `experiment_tokens` may see of them, so that each
@@ -95,17 +99,36 @@ impl Loader {
             .map(open)
             .collect::<Result<Vec<_>>>()?;
         let codec = check_alike(&components)?;
-        let lengths: Vec<u64> = components
-            .iter()
-            .map(|opened| opened.order.sequences)
-            .collect();
-        Ok(Self {
-            len: schedule.end(&lengths),
+        let mut loader = Self {
             mixture: mixture.clone(),
             schedule,
             components,
             codec,
-        })
+            len: None,
+        };
+        loader.len = loader.schedule.end(&loader.sequences_per_epoch());
+        Ok(loader)
+    }
+
+    /// What is mixed.
+    pub fn mixture(&self) -> &Mixture {
+        &self.mixture
+    }
+
+    /// The components' datasets, in the mixture's order.
+    pub(crate) fn corpora(&self) -> impl ExactSizeIterator<Item = &Corpus> {
+        self.components.iter().map(|opened| &opened.corpus)
+    }
+
+    /// Sequences of an epoch over each component.
+    pub(crate) fn sequences_per_epoch(&self) -> Vec<u64> {
+        let sequences = |opened: &Opened| opened.order.sequences;
+        self.components.iter().map(sequences).collect()
+    }
+
+    /// Tokens a sequence.
+    pub fn seq_len(&self) -> usize {
+        self.components[0].corpus.seq_len
     }
 
     /// The vocabulary of the sequences.
@@ -234,13 +257,9 @@ impl Opened {
             let ratio = simulated.experiment_tokens / simulated.target_tokens;
             ((total as f64 * ratio) as u64).max(1)
         });
-        // of the name, so that a component's order does not depend on those beside it
-        let name = sha256_hex(corpus.component.name.as_bytes());
-        let name = u64::from_str_radix(&name[..16], 16).expect("hexadecimal digits");
-        let key = derive_key(&[options.seed, name]);
         let order = Order::new(
             mixture.permutation,
-            key,
+            component_key(options.seed, &corpus.component.name),
             options.window_groups,
             &sequences,
             limit,
@@ -328,7 +347,7 @@ fn check_alike(components: &[Opened]) -> Result<Option<CodecInfo>> {
     Ok(codecs.pop_first().map(|(_, codec)| codec))
 }
 
-fn check_option(option: &'static str, found: usize, least: usize) -> Result<()> {
+pub(crate) fn check_option(option: &'static str, found: usize, least: usize) -> Result<()> {
     match found >= least {
         true => Ok(()),
         false => Err(Error::BadOption {

@@ -5,12 +5,18 @@
 //! is being read, and still sees an order that is random across the corpus.
 
 use crate::cache::Cache;
+use crate::index::id_hash;
 use crate::permutation::{Permutation, PermutationKind, derive_key};
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Epochs whose order is kept: the current one, and its neighbour for readers ahead of others.
 const KEPT_EPOCHS: usize = 2;
+
+/// The key of a component's permutations: of its name, so that its order does not depend on the components beside it.
+pub(crate) fn component_key(seed: u64, name: &str) -> u64 {
+    derive_key(&[seed, id_hash(name)])
+}
 
 /// The purpose of a permutation, part of its key.
 #[derive(Clone, Copy)]
@@ -184,6 +190,8 @@ impl Epoch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mixture::Mixture;
+    use crate::schedule::Schedule;
     use proptest::collection::vec;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
@@ -238,5 +246,46 @@ mod tests {
             let packed = |number| (0..20).map(|at| order.documents(number, 0, 20).apply(at)).collect::<Vec<_>>();
             prop_assert_eq!(packed(0) == packed(5), limit < total);
         }
+    }
+
+    /// Says the same as `scripts/check_mix_order.py --example`, which computes it a second time.
+    #[test]
+    fn the_worked_example_of_the_documentation_is_true() {
+        let row = |name: &str, items: Vec<String>| format!("{name:7} {}\n", items.join(" "));
+        let hex = |key: u64| format!("{key:016x}");
+        let keys = [&[0][..], &[7, 0], &[7, 1]].map(|parts| hex(derive_key(parts)));
+        let mut example = row("keys", keys.to_vec());
+        let key = component_key(7, "small");
+        example += &row("small", vec![hex(key)]);
+        for (name, kind) in [
+            ("feistel", PermutationKind::Feistel),
+            ("linear", PermutationKind::Linear),
+        ] {
+            let permutation = Permutation::new(kind, 10, 42);
+            example += &row(
+                name,
+                (0..10).map(|i| permutation.apply(i).to_string()).collect(),
+            );
+        }
+        let text = "name = 'x'\nvalidation_fraction = 0\nblock_size = 8\ncomponents = [
+            { source = 'large', view = 'both', weight = 5 },
+            { source = 'middle', view = 'both', weight = 2 },
+            { source = 'small', view = 'both', weight = 1 },
+        ]";
+        let schedule = Schedule::new(&Mixture::parse(text, "x").unwrap(), 4096, 7).unwrap();
+        let located = (0..16)
+            .map(|i| schedule.locate(i))
+            .map(|(component, number)| format!("{component}:{number}"));
+        example += &row("locate", located.collect());
+        let order = Order::new(PermutationKind::Feistel, key, 2, &[3, 0, 5, 4], None);
+        let places = (0..16)
+            .map(|i| order.place(i))
+            .map(|p| format!("{}:{}:{}", p.epoch, p.group, p.sequence));
+        example += &row("places", places.collect());
+        let documentation = include_str!("../../docs/mixes.md");
+        assert!(
+            documentation.contains(&example),
+            "docs/mixes.md lacks\n{example}"
+        );
     }
 }

@@ -25,6 +25,8 @@ pub struct Schedule {
     block_size: u64,
     seed: u64,
     stop: StopStrategy,
+    /// First block of each stage.
+    stages: Vec<u64>,
     stairs: Vec<Stair>,
 }
 
@@ -62,8 +64,25 @@ impl Schedule {
             block_size: mixture.block_size,
             seed,
             stop: mixture.stop,
+            stages: starts,
             stairs,
         })
+    }
+
+    /// Sequences of a block.
+    pub fn block_size(&self) -> u64 {
+        self.block_size
+    }
+
+    /// The first sequence of each stage.
+    pub fn stages(&self) -> impl ExactSizeIterator<Item = u64> {
+        self.stages.iter().map(|block| block * self.block_size)
+    }
+
+    /// Runs of blocks that are divided alike: the first sequence of each, and the sequences of each component in its blocks.
+    pub fn stairs(&self) -> impl ExactSizeIterator<Item = (u64, &[u64])> {
+        let stairs = self.stairs.iter();
+        stairs.map(|stair| (stair.first_block * self.block_size, stair.counts.as_slice()))
     }
 
     /// Sequences of each component in block number `block`; their sum is the block's size.

@@ -4,12 +4,15 @@
 //! parameters, and may be made of other mixtures. What is read here is its resolved form: components and numbers only.
 
 mod catalog;
+mod describe;
 mod expression;
 mod file;
 mod parameters;
 mod resolve;
 mod stages;
 mod union;
+
+pub use describe::CatalogEntry;
 
 use crate::error::Result;
 use crate::permutation::PermutationKind;
@@ -39,7 +42,7 @@ pub struct Mixture {
 }
 
 /// One corpus of a mixture.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Component {
     /// What metrics and messages call it.
     pub name: String,
@@ -115,5 +118,13 @@ impl Mixture {
     /// Names of the mixtures that Timbre brings.
     pub fn names() -> Vec<&'static str> {
         catalog::names().collect()
+    }
+
+    /// The mixtures that Timbre brings, with what their files say about them.
+    ///
+    /// # Errors
+    /// None, unless one of them is wrong.
+    pub fn catalog() -> Result<Vec<CatalogEntry>> {
+        catalog::names().map(CatalogEntry::of).collect()
     }
 }

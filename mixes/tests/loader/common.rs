@@ -3,7 +3,7 @@
 use mixes::*;
 use serde_json::{Map, json};
 use shards::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::Path;
 
@@ -178,4 +178,18 @@ pub fn refusal(mixture: &Mixture, data: &Path, options: &LoaderOptions) -> Strin
         .err()
         .unwrap()
         .to_string()
+}
+
+/// Which corpus of several, with codes of their own residues, a sequence is of.
+pub fn corpus_of(sequence: &Sequence, vocab: &Vocab) -> usize {
+    let layout = vocab.layout();
+    let audio = sequence
+        .tokens
+        .iter()
+        .filter(|&&token| token >= layout.audio_base);
+    let classes: HashSet<usize> = audio
+        .map(|token| (token - layout.audio_base) as usize % SIZE % 3)
+        .collect();
+    assert_eq!(classes.len(), 1, "{classes:?}");
+    classes.into_iter().next().unwrap()
 }

@@ -1,8 +1,13 @@
-//! The loader over synthetic datasets.
+//! The loader, and the program `mixes`, over synthetic datasets.
 
 mod common;
+mod duplicates;
 mod epochs;
 mod faults;
 mod mixing;
 mod packing;
+mod pictures;
+mod program;
+mod report;
+mod samples;
 mod views;

@@ -2,10 +2,13 @@
 
 use crate::common::*;
 use mixes::*;
-use shards::*;
+use rayon::prelude::*;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Three corpora of different sizes, mixed 5 : 2 : 1 in blocks of 16, and later 1 : 2 : 5.
@@ -26,20 +29,6 @@ fn three(data: &Path) -> Mixture {
         ],
         ..mixture(View::Both)
     }
-}
-
-/// Which corpus a sequence is of, by its codes.
-fn corpus_of(sequence: &Sequence, vocab: &Vocab) -> usize {
-    let layout = vocab.layout();
-    let audio = sequence
-        .tokens
-        .iter()
-        .filter(|&&token| token >= layout.audio_base);
-    let classes: HashSet<usize> = audio
-        .map(|token| (token - layout.audio_base) as usize % SIZE % 3)
-        .collect();
-    assert_eq!(classes.len(), 1, "{classes:?}");
-    classes.into_iter().next().unwrap()
 }
 
 #[test]
@@ -101,6 +90,29 @@ fn batches_are_the_same_for_any_number_of_processes() {
             }
         }
     }
+}
+
+#[test]
+fn threads_that_share_a_pool_do_not_wait_for_each_other() {
+    let data = TempDir::new().unwrap();
+    let mixture = three(data.path());
+    load(&mixture, data.path());
+    let folder = data.path().to_path_buf();
+    let (done, waits) = channel();
+    // left to itself, so that a wait without end fails the test instead of stopping it
+    thread::spawn(move || {
+        for _ in 0..300 {
+            let loader = load(&mixture, &folder);
+            let read = |index: u64| drop(loader.sequence(index).unwrap());
+            thread::scope(|scope| {
+                scope.spawn(|| (0..24).for_each(read));
+                (0..24).into_par_iter().for_each(read);
+            });
+        }
+        done.send(()).unwrap();
+    });
+    let waited = waits.recv_timeout(Duration::from_secs(120));
+    waited.expect("sequences asked for in a rayon pool arrive");
 }
 
 #[test]

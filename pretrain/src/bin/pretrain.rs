@@ -8,8 +8,10 @@ use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use experiments::Plan;
 use experiments::flops::training_flops_per_token;
+use mixes::Mixture;
+use mixes::report::Report;
 use pretrain::backend::BackendKind;
-use pretrain::train::{RunOptions, RunSummary, run};
+use pretrain::train::{RunOptions, RunSummary, open_loader, run};
 use pretrain::with_backend;
 
 #[global_allocator]
@@ -43,10 +45,10 @@ struct Args {
     /// Where tensors live.
     #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
     backend: BackendKind,
-    /// Print the plan and stop.
+    /// Print the plan and what it takes of each component of its mixture, and stop.
     #[arg(long)]
     dry_run: bool,
-    /// Print the result as JSON instead of a table.
+    /// Print the result, or what --dry-run prints, as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -65,11 +67,7 @@ fn try_main() -> Result<()> {
     let args = Args::parse();
     let plan = experiments::resolve(&args.experiment, &args.set)?;
     if args.dry_run {
-        print!(
-            "{}",
-            toml::to_string(&plan).context("the plan has no TOML form")?
-        );
-        return Ok(());
+        return dry_run(&plan, &args.data, args.json);
     }
     let out = args
         .out
@@ -83,6 +81,33 @@ fn try_main() -> Result<()> {
     match args.json {
         true => println!("{}", serde_json::to_string_pretty(&json(&summary))?),
         false => print_summary(&plan, &summary),
+    }
+    Ok(())
+}
+
+/// Prints the plan, and what it takes of each component of its mixture: behind the plan as comments, so that all of it is TOML.
+fn dry_run(plan: &Plan, data: &str, json: bool) -> Result<()> {
+    let sequences = plan.steps * plan.batch_size as u64;
+    let report = match open_loader(plan, data) {
+        Ok(loader) => Report::new(&loader, sequences)?,
+        // a plan can be looked at where its data are not
+        Err(pretrain::Error::Data(missing @ mixes::Error::MissingComponent { .. })) => {
+            eprintln!("pretrain: {missing}; without it nothing is known of epochs");
+            Report::planned(&Mixture::open(&plan.mix)?, plan.seq_len, sequences)?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if json {
+        let found = serde_json::json!({ "plan": plan, "mixture": report });
+        println!("{}", serde_json::to_string_pretty(&found)?);
+        return Ok(());
+    }
+    println!(
+        "{}",
+        toml::to_string(plan).context("the plan has no TOML form")?
+    );
+    for line in report.to_string().lines() {
+        println!("{}", format!("# {line}").trim_end());
     }
     Ok(())
 }

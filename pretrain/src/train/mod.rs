@@ -23,8 +23,6 @@ use crate::error::{Error, Result};
 use crate::metrics::{ComponentRecord, Record, RunRecord, TrainRecord, Unigram, ValidationRecord};
 use crate::run_dir::{DataConfig, RunConfig, RunDir};
 
-/// Groups of each component whose sequences are shuffled together.
-const WINDOW_GROUPS: usize = 8;
 /// Batches kept ready.
 const BATCHES_AHEAD: usize = 2;
 /// Sequences of each component that are validated on, at most.
@@ -110,11 +108,12 @@ where
     run.run()
 }
 
-fn open_loader(plan: &Plan, data: &str) -> Result<Arc<Loader>> {
+/// Opens the data of a plan, below the location `data`.
+pub fn open_loader(plan: &Plan, data: &str) -> Result<Arc<Loader>> {
     let options = LoaderOptions {
         seq_len: plan.seq_len,
         seed: plan.seed,
-        window_groups: WINDOW_GROUPS,
+        window_groups: LoaderOptions::WINDOW_GROUPS,
         simulated_epoching: None,
         cache: None,
     };

@@ -7,7 +7,7 @@
 use crate::atomic::write_atomic;
 use crate::dataset::write_json;
 use crate::error::{Error, Result};
-use crate::layout::{VocabLayout, check_audio_size, pua_char};
+use crate::layout::{BLOCK_MARKERS, BOS, EOS, VocabLayout, check_audio_size, pua_char};
 use crate::vocab::check_added_ids;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -15,16 +15,8 @@ use std::fs;
 use std::path::Path;
 use tokenizers::Tokenizer;
 
-const BOS: &str = "<|begin_of_text|>";
-const EOS: &str = "<|end_of_text|>";
 /// What GPT-2 and Qwen call the end of a document; renamed to [`EOS`].
 const OTHER_EOS: &str = "<|endoftext|>";
-const MARKERS: [&str; 4] = [
-    "<|text_start|>",
-    "<|text_end|>",
-    "<|audio_start|>",
-    "<|audio_end|>",
-];
 /// The context of the recipe's models, which transformers warns beyond.
 const MODEL_MAX_LENGTH: u32 = 4096;
 
@@ -89,7 +81,7 @@ fn extend(
         None => add(name.to_string(), true),
     });
     let [text_start, text_end, audio_start, audio_end] =
-        MARKERS.map(|name| add(name.to_string(), true));
+        BLOCK_MARKERS.map(|name| add(name.to_string(), true));
     let audio_base = audio_end + 1;
     for codebook in 0..codebooks {
         for code in 0..codebook_size {
@@ -161,7 +153,7 @@ fn refuse_reserved(
     codebooks: usize,
     codebook_size: usize,
 ) -> Result<(), String> {
-    if let Some((marker, id)) = MARKERS
+    if let Some((marker, id)) = BLOCK_MARKERS
         .iter()
         .find_map(|marker| Some((marker, ids.get(*marker)?)))
     {

@@ -8,6 +8,17 @@ use std::fmt;
 
 /// Version of `audio_vocab.json` that this code reads and writes.
 const FORMAT: u32 = 1;
+/// How the tokenizer spells the first token of a document.
+pub(crate) const BOS: &str = "<|begin_of_text|>";
+/// How it spells the last.
+pub(crate) const EOS: &str = "<|end_of_text|>";
+/// How it spells the markers around text and around audio.
+pub(crate) const BLOCK_MARKERS: [&str; 4] = [
+    "<|text_start|>",
+    "<|text_end|>",
+    "<|audio_start|>",
+    "<|audio_end|>",
+];
 /// The character of codebook 0, code 0: the start of Unicode's Private Use Area.
 const FIRST_AUDIO_CHAR: u32 = 0xE000;
 /// Largest number of audio characters that fit between U+E000 and the last Unicode character.
@@ -95,6 +106,13 @@ impl VocabLayout {
             self.audio_start,
             self.audio_end,
         ]
+    }
+
+    /// How a marker, BOS or EOS is spelled; none of any other id.
+    pub fn spelling(&self, id: u32) -> Option<&'static str> {
+        let marker = self.markers().iter().position(|marker| *marker == id)?;
+        let [text_start, text_end, audio_start, audio_end] = BLOCK_MARKERS;
+        Some([BOS, EOS, text_start, text_end, audio_start, audio_end][marker])
     }
 
     /// What makes the layout unusable, if anything.
