@@ -8,6 +8,7 @@ mod mixing;
 mod packing;
 mod pictures;
 mod program;
+mod remote;
 mod report;
 mod samples;
 mod views;
