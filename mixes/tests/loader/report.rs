@@ -205,6 +205,8 @@ fn what_cannot_be_reported_is_refused_with_the_reason() {
     let data = TempDir::new().unwrap();
     let mix = three(data.path());
     let (mix, folder) = (mix.to_str().unwrap(), data.path().to_str().unwrap());
+    let out = data.path().join("x.svg");
+    let out = out.to_str().unwrap();
     let ends = data.path().join("ends.toml");
     let text = fs::read_to_string(mix).unwrap();
     fs::write(
@@ -220,11 +222,11 @@ fn what_cannot_be_reported_is_refused_with_the_reason() {
             "--tokens",
         ),
         (
-            &["plot", mix, "--tokens", "many", "--out", "x"],
+            &["plot", mix, "--tokens", "many", "--out", out],
             "like 500e9",
         ),
         (
-            &["plot", mix, "--sequences", "0", "--out", "x"],
+            &["plot", mix, "--sequences", "0", "--out", out],
             "the number of sequences is 0",
         ),
         (
