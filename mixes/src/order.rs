@@ -129,8 +129,7 @@ impl Order {
 
     /// The permutation of the renderings of a group in an epoch.
     pub(crate) fn documents(&self, epoch: u64, group: usize, renderings: u64) -> Permutation {
-        // a subset's sequences must come again, so its groups are always packed alike
-        let epoch = if self.is_subset { 0 } else { epoch };
+        let epoch = self.packing_epoch(epoch);
         self.permutation(renderings, epoch, Purpose::Documents, group as u64)
     }
 
@@ -145,7 +144,7 @@ impl Order {
         (epoch, order.groups[self.groups_of(&order, window)].to_vec())
     }
 
-    /// Whether a group is packed alike in both epochs.
+    /// The epoch as which groups are packed: a subset's sequences must come again, so it is packed as the first time.
     pub(crate) fn packing_epoch(&self, epoch: u64) -> u64 {
         if self.is_subset { 0 } else { epoch }
     }
