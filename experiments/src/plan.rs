@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{LossConfig, ModelConfig, OptimizerConfig, ScheduleConfig, SkipStepConfig};
+
 /// Everything that determines a run besides the data. Serialised, it is the run's `config.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,16 +22,41 @@ pub struct Plan {
     pub steps: u64,
     /// Steps between validations.
     pub validate_every: u64,
-    /// Steps between checkpoints.
-    pub checkpoint_every: u64,
-    /// Weight of logsumexp² in the loss.
-    pub z_loss_weight: f64,
+    /// Sequences of each component that are validated on, at most.
+    #[serde(default = "default_validation_sequences")]
+    pub validation_sequences: usize,
+    /// Steps between records in `metrics.jsonl`.
+    #[serde(default = "default_log_every")]
+    pub log_every: u64,
+    /// What the layers compute in; parameters, optimizer state, softmax and loss are f32.
+    pub precision: Precision,
+    /// Weights to begin with: a folder in Hugging Face's form, or a checkpoint of a run. None draws them from the seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<String>,
+    /// Decay of an exponential moving average of the weights, which is then what is validated; none without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema_decay: Option<f64>,
     /// Shape of the model.
     pub model: ModelConfig,
-    /// AdamW and gradient clipping.
+    /// What is minimised.
+    pub loss: LossConfig,
+    /// The optimizer and gradient clipping.
     pub optimizer: OptimizerConfig,
     /// Learning rate over the run.
     pub schedule: ScheduleConfig,
+    /// When checkpoints are written, and which are kept.
+    pub checkpoint: CheckpointConfig,
+    /// Which steps are left out; none are if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip_step: Option<SkipStepConfig>,
+}
+
+fn default_validation_sequences() -> usize {
+    256
+}
+
+fn default_log_every() -> u64 {
+    1
 }
 
 impl Plan {
@@ -39,124 +66,33 @@ impl Plan {
     }
 }
 
-/// Shape of a Qwen3-architecture model, with the field names of transformers' `config.json`.
+/// Number format of the layers' computations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits.
+    F32,
+    /// 16 bits, of which 8 are the exponent.
+    Bf16,
+}
+
+/// When checkpoints are written, besides at the last step and when the run is told to stop; and which stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ModelConfig {
-    /// Width of the residual stream.
-    pub hidden_size: usize,
-    /// Width of the SwiGLU layer.
-    pub intermediate_size: usize,
-    /// Transformer layers.
-    pub num_hidden_layers: usize,
-    /// Query heads.
-    pub num_attention_heads: usize,
-    /// Key and value heads; divides the query heads (GQA).
-    pub num_key_value_heads: usize,
-    /// Channels a head.
-    pub head_dim: usize,
-    /// Whether the output head is the embedding matrix.
-    pub tie_word_embeddings: bool,
-    /// Added to the mean square in RMSNorm.
-    #[serde(default = "default_rms_norm_eps")]
-    pub rms_norm_eps: f64,
-    /// Standard deviation of the initial embeddings.
-    #[serde(default = "default_initializer_range")]
-    pub initializer_range: f64,
-    /// Rotary position embedding.
-    #[serde(default)]
-    pub rope: RopeConfig,
+pub struct CheckpointConfig {
+    /// Steps between checkpoints.
+    pub every_steps: u64,
+    /// Minutes after which one is written anyway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_minutes: Option<f64>,
+    /// How many of the last are kept.
+    #[serde(default = "default_keep_last")]
+    pub keep_last: usize,
+    /// Those of each multiple of so many steps are kept for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_every: Option<u64>,
 }
 
-fn default_rms_norm_eps() -> f64 {
-    1e-5
-}
-
-fn default_initializer_range() -> f64 {
-    0.02
-}
-
-impl ModelConfig {
-    /// Trainable parameters with a vocabulary of `vocab_size` rows.
-    pub fn parameters(&self, vocab_size: usize) -> u64 {
-        let (hidden, head_dim) = (self.hidden_size, self.head_dim);
-        let query = self.num_attention_heads * head_dim;
-        let key_value = self.num_key_value_heads * head_dim;
-        let attention = 2 * hidden * query + 2 * hidden * key_value + 2 * head_dim;
-        let mlp = 3 * hidden * self.intermediate_size;
-        let layer = attention + mlp + 2 * hidden;
-        let matrices = if self.tie_word_embeddings { 1 } else { 2 };
-        (self.num_hidden_layers * layer + hidden + matrices * vocab_size * hidden) as u64
-    }
-}
-
-/// Rotary position embedding (Su et al., arXiv 2104.09864); by default that of the recipe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RopeConfig {
-    /// Base of the geometric sequence of wavelengths.
-    pub theta: f64,
-    /// Llama-3 scaling of the long wavelengths; none for plain RoPE.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scaling: Option<RopeScaling>,
-}
-
-impl Default for RopeConfig {
-    fn default() -> Self {
-        let scaling = RopeScaling {
-            factor: 8.0,
-            low_freq_factor: 1.0,
-            high_freq_factor: 4.0,
-            original_max_position_embeddings: 8192,
-        };
-        Self {
-            theta: 500_000.0,
-            scaling: Some(scaling),
-        }
-    }
-}
-
-/// Llama-3's RoPE scaling: wavelengths over `original / low_freq_factor` are stretched by `factor`,
-/// those under `original / high_freq_factor` kept, and those between interpolated.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RopeScaling {
-    /// Stretch of the longest wavelengths.
-    pub factor: f64,
-    /// See [`RopeScaling`].
-    pub low_freq_factor: f64,
-    /// See [`RopeScaling`].
-    pub high_freq_factor: f64,
-    /// Context length before scaling, in tokens.
-    pub original_max_position_embeddings: usize,
-}
-
-/// AdamW (Loshchilov & Hutter, arXiv 1711.05101) after clipping to a global gradient norm.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OptimizerConfig {
-    /// Peak learning rate.
-    pub lr: f64,
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub epsilon: f64,
-    /// Decoupled decay of the matrices of linear layers; norms and embeddings have none.
-    pub weight_decay: f64,
-    /// Gradients of a larger global norm are scaled down to it.
-    pub max_grad_norm: f64,
-}
-
-/// Warm-up, stable, decay (WSD): linear from 0 to the peak, constant, linear to the final rate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScheduleConfig {
-    /// Fraction of the steps spent warming up.
-    pub warmup: f64,
-    /// Fraction of the steps spent decaying.
-    pub decay: f64,
-    /// Final learning rate over the peak.
-    pub min_lr_ratio: f64,
+fn default_keep_last() -> usize {
+    2
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::check::check;
 use crate::{Error, Plan, Result};
 
 const BUILT_IN: &[(&str, &str)] = &[("quickstart", include_str!("../quickstart.toml"))];
@@ -91,99 +92,6 @@ fn parse_value(text: &str) -> toml::Value {
     }
 }
 
-fn check(plan: &Plan, origin: &str) -> Result<()> {
-    let require = |ok: bool, key, found: String, wanted| match ok {
-        true => Ok(()),
-        false => Err(Error::Value {
-            origin: origin.into(),
-            key,
-            found,
-            wanted,
-        }),
-    };
-    let positive = |key, value: usize| require(value > 0, key, value.to_string(), "at least 1");
-    let (model, optimizer, schedule) = (&plan.model, &plan.optimizer, &plan.schedule);
-    require(
-        plan.seq_len >= 16,
-        "seq_len",
-        plan.seq_len.to_string(),
-        "at least 16 tokens",
-    )?;
-    positive("batch_size", plan.batch_size)?;
-    positive("steps", plan.steps as usize)?;
-    positive("validate_every", plan.validate_every as usize)?;
-    positive("checkpoint_every", plan.checkpoint_every as usize)?;
-    positive("model.hidden_size", model.hidden_size)?;
-    positive("model.intermediate_size", model.intermediate_size)?;
-    positive("model.num_hidden_layers", model.num_hidden_layers)?;
-    positive("model.num_attention_heads", model.num_attention_heads)?;
-    positive("model.num_key_value_heads", model.num_key_value_heads)?;
-    let (heads, kv_heads) = (model.num_attention_heads, model.num_key_value_heads);
-    let grouped = heads % kv_heads == 0;
-    require(
-        grouped,
-        "model.num_key_value_heads",
-        kv_heads.to_string(),
-        "a divisor of num_attention_heads",
-    )?;
-    let even = model.head_dim > 0 && model.head_dim % 2 == 0;
-    require(
-        even,
-        "model.head_dim",
-        model.head_dim.to_string(),
-        "even and positive (RoPE rotates pairs)",
-    )?;
-    let finite = |key, value: f64| {
-        require(
-            value.is_finite() && value >= 0.0,
-            key,
-            value.to_string(),
-            "finite and not negative",
-        )
-    };
-    finite("optimizer.lr", optimizer.lr)?;
-    finite("optimizer.weight_decay", optimizer.weight_decay)?;
-    finite("z_loss_weight", plan.z_loss_weight)?;
-    let fraction = |key, value: f64| {
-        require(
-            (0.0..1.0).contains(&value),
-            key,
-            value.to_string(),
-            "in [0, 1)",
-        )
-    };
-    fraction("optimizer.beta1", optimizer.beta1)?;
-    fraction("optimizer.beta2", optimizer.beta2)?;
-    let above_zero = |key, value: f64| {
-        require(
-            value.is_finite() && value > 0.0,
-            key,
-            value.to_string(),
-            "positive",
-        )
-    };
-    above_zero("optimizer.epsilon", optimizer.epsilon)?;
-    above_zero("optimizer.max_grad_norm", optimizer.max_grad_norm)?;
-    let share = |key, value: f64| {
-        require(
-            (0.0..=1.0).contains(&value),
-            key,
-            value.to_string(),
-            "in [0, 1]",
-        )
-    };
-    share("schedule.warmup", schedule.warmup)?;
-    share("schedule.decay", schedule.decay)?;
-    share("schedule.min_lr_ratio", schedule.min_lr_ratio)?;
-    let sum = schedule.warmup + schedule.decay;
-    require(
-        sum <= 1.0,
-        "schedule.warmup + schedule.decay",
-        sum.to_string(),
-        "at most 1",
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,14 +144,26 @@ mod tests {
             "{}",
             message(&["mix=quickstat"])
         );
-        assert!(message(&["schedule.decay=0.95"]).contains("at most 1"));
+        assert!(message(&["schedule.decay=0.95"]).contains("at most the run's"));
+        assert!(message(&["schedule.kind=cosine"]).contains("decay"));
+        assert!(
+            message(&["model.max_position_embeddings=255"]).contains("max_position_embeddings")
+        );
+        assert!(message(&["ema_decay=1"]).contains("in [0, 1)"));
+        assert!(message(&["loss.weights.text=-1"]).contains("not negative"));
         let unknown = resolve("quick", &[]).unwrap_err().to_string();
         assert!(unknown.contains("quickstart"), "{unknown}");
     }
 
     #[test]
     fn a_plan_survives_its_config_file() {
-        let plan = resolve("quickstart", &[]).unwrap();
+        let given = [
+            "ema_decay=0.99",
+            "skip_step.window=8",
+            "optimizer.muon.lr=0.02",
+            "loss.weights.acoustic={decay=100}",
+        ];
+        let plan = resolve("quickstart", &overrides(&given)).unwrap();
         let text = toml::to_string(&plan).unwrap();
         assert_eq!(toml::from_str::<Plan>(&text).unwrap(), plan);
     }

@@ -165,6 +165,7 @@ fn shape(hidden: usize) -> ModelConfig {
         num_key_value_heads: heads,
         head_dim: hidden / heads,
         tie_word_embeddings: false,
+        max_position_embeddings: SEQ_LEN,
         rms_norm_eps: 1e-5,
         initializer_range: 0.02,
         rope: Default::default(),

@@ -293,7 +293,7 @@ fn hf_config(plan: &Plan, vocab_size: usize) -> serde_json::Value {
         "rms_norm_eps": model.rms_norm_eps,
         "initializer_range": model.initializer_range,
         "tie_word_embeddings": model.tie_word_embeddings,
-        "max_position_embeddings": plan.seq_len,
+        "max_position_embeddings": model.max_position_embeddings,
         "rope_theta": rope.theta,
         "rope_scaling": rope_parameters,
         "torch_dtype": "float32",

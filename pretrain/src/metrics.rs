@@ -1,7 +1,7 @@
 //! `metrics.jsonl`: what a run records, one JSON object a line, in the order in which it happened.
 //!
 //! The trainer appends lines; reports and tests read them. A run that was interrupted and resumed has the same
-//! lines as one that was not, except for `secs` and `tokens_per_sec`.
+//! lines as one that was not, except for `time` and `secs`.
 //! JSON has no NaN, so a value that is not finite is written as `null` and reads as NaN.
 
 use serde::de::{MapAccess, Visitor};
@@ -40,7 +40,7 @@ pub enum MetricsError {
 pub enum Record {
     /// What is trained on what; the first line of a run.
     Run(RunRecord),
-    /// A training step, or the steps since the previous such line.
+    /// A training step.
     Train(TrainRecord),
     /// A pass over the validation sequences.
     Validation(ValidationRecord),
@@ -94,10 +94,10 @@ pub struct Unigram {
     #[serde(deserialize_with = "number_or_null")]
     pub loss: f64,
     /// By token kind.
-    pub by_kind: ByKind,
+    pub by_kind: Breakdown,
 }
 
-/// What one training step, or the steps since the previous record, came to.
+/// What one training step came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainRecord {
@@ -108,26 +108,71 @@ pub struct TrainRecord {
     /// Learning rate of the step.
     #[serde(deserialize_with = "number_or_null")]
     pub lr: f64,
-    /// Cross-entropy, in nats a token.
+    /// Cross-entropy, in nats a token, whatever the tokens weigh in the objective.
     #[serde(deserialize_with = "number_or_null")]
     pub loss: f64,
-    /// The weighted z-loss, where there is one; not part of `loss`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub z_loss: Option<f64>,
-    /// Global gradient norm before clipping.
+    /// What is minimised: the cross-entropy weighted by kind of token, and the z-loss.
+    #[serde(deserialize_with = "number_or_null")]
+    pub objective: f64,
+    /// Part of the objective that is z-loss.
+    #[serde(deserialize_with = "number_or_null")]
+    pub z_loss: f64,
+    /// Global norm of the gradients before clipping.
     #[serde(deserialize_with = "number_or_null")]
     pub grad_norm: f64,
+    /// Global norm of what the step added to the parameters.
+    #[serde(deserialize_with = "number_or_null")]
+    pub update_norm: f64,
+    /// Global norm of the parameters after the step.
+    #[serde(deserialize_with = "number_or_null")]
+    pub param_norm: f64,
+    /// Root mean square of the logits.
+    #[serde(deserialize_with = "number_or_null")]
+    pub logit_rms: f64,
+    /// Steps left out so far, this one included, for spikes of loss or gradient norm.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_steps: u64,
     /// Cross-entropy by token kind, in nats a token.
-    pub by_kind: ByKind,
-    /// Seconds since the previous training record, validation and checkpoints left out.
-    #[serde(deserialize_with = "number_or_null")]
-    pub secs: f64,
-    /// Tokens trained on a second over those seconds.
-    #[serde(deserialize_with = "number_or_null")]
-    pub tokens_per_sec: f64,
+    pub by_kind: Breakdown,
+    /// Cross-entropy by component of the mixture, in nats a token.
+    pub by_component: Breakdown,
+    /// Everything that depends on the clock and the machine.
+    pub time: StepTime,
 }
 
-/// Losses on the validation sequences.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Where the time between two training records went, validation left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepTime {
+    /// Seconds since the previous training record.
+    #[serde(deserialize_with = "number_or_null")]
+    pub secs: f64,
+    /// Of those, waiting for sequences and uploading them.
+    pub data_secs: f64,
+    /// Forward passes.
+    pub forward_secs: f64,
+    /// Backward passes.
+    pub backward_secs: f64,
+    /// Clipping, update and moving average.
+    pub optimizer_secs: f64,
+    /// Copying the state for a checkpoint, and waiting for one that is still being written.
+    pub checkpoint_secs: f64,
+    /// Tokens trained on a second over `secs`.
+    #[serde(deserialize_with = "number_or_null")]
+    pub tokens_per_sec: f64,
+    /// Model FLOPs a second over the machine's peak; none if the peak is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mfu: Option<f64>,
+    /// Largest resident memory of the process so far, in bytes; none where the system does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
+}
+
+/// Losses on the validation sequences, of the moving average of the weights where there is one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValidationRecord {
@@ -139,7 +184,9 @@ pub struct ValidationRecord {
     #[serde(deserialize_with = "number_or_null")]
     pub loss: f64,
     /// Cross-entropy by token kind, in nats a token.
-    pub by_kind: ByKind,
+    pub by_kind: Breakdown,
+    /// Cross-entropy by component of the mixture, in nats a token.
+    pub by_component: Breakdown,
     /// Seconds the pass took.
     #[serde(deserialize_with = "number_or_null")]
     pub secs: f64,
@@ -177,11 +224,12 @@ impl Record {
     }
 }
 
-/// A value for each kind of token that occurred, in the order of the vocabulary: `text`, `marker`, `semantic`, `acoustic-1`, …
+/// A value for each kind of token that occurred, in the order of the vocabulary (`text`, `marker`, `semantic`, `acoustic-1`, …), or
+/// for each component of the mixture, in its order.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct ByKind(Vec<(String, f64)>);
+pub struct Breakdown(Vec<(String, f64)>);
 
-impl ByKind {
+impl Breakdown {
     /// The value of a kind; none where no such token occurred.
     pub fn get(&self, kind: &str) -> Option<f64> {
         self.iter()
@@ -195,40 +243,40 @@ impl ByKind {
     }
 }
 
-impl FromIterator<(String, f64)> for ByKind {
+impl FromIterator<(String, f64)> for Breakdown {
     fn from_iter<I: IntoIterator<Item = (String, f64)>>(values: I) -> Self {
-        ByKind(values.into_iter().collect())
+        Breakdown(values.into_iter().collect())
     }
 }
 
-impl Serialize for ByKind {
+impl Serialize for Breakdown {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.iter())
     }
 }
 
-impl<'de> Deserialize<'de> for ByKind {
+impl<'de> Deserialize<'de> for Breakdown {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ByKindVisitor)
+        deserializer.deserialize_map(BreakdownVisitor)
     }
 }
 
 /// Keeps the file's order, and drops kinds whose value is `null`: no such token occurred.
-struct ByKindVisitor;
+struct BreakdownVisitor;
 
-impl<'de> Visitor<'de> for ByKindVisitor {
-    type Value = ByKind;
+impl<'de> Visitor<'de> for BreakdownVisitor {
+    type Value = Breakdown;
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.write_str("a map from token kind to number")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ByKind, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Breakdown, A::Error> {
         let mut values = Vec::new();
         while let Some((kind, value)) = map.next_entry::<String, Option<f64>>()? {
             values.extend(value.map(|value| (kind, value)));
         }
-        Ok(ByKind(values))
+        Ok(Breakdown(values))
     }
 }
 
@@ -241,7 +289,7 @@ fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::
 mod tests {
     use super::*;
 
-    const TRAIN: &str = r#"{"kind":"train","step":3,"tokens":96,"lr":0.001,"loss":5.5,"grad_norm":1.25,"by_kind":{"text":5.0,"marker":0.5,"acoustic-1":7.0},"secs":0.5,"tokens_per_sec":64.0}"#;
+    const TRAIN: &str = r#"{"kind":"train","step":3,"tokens":96,"lr":0.001,"loss":5.5,"objective":5.75,"z_loss":0.25,"grad_norm":1.25,"update_norm":0.5,"param_norm":9.0,"logit_rms":2.0,"by_kind":{"text":5.0,"marker":0.5,"acoustic-1":7.0},"by_component":{"mls":5.5},"time":{"secs":0.5,"data_secs":0.0,"forward_secs":0.125,"backward_secs":0.25,"optimizer_secs":0.125,"checkpoint_secs":0.0,"tokens_per_sec":64.0,"mfu":0.25}}"#;
 
     fn read(content: &str) -> Result<Vec<Record>, MetricsError> {
         let dir = tempfile::tempdir().unwrap();
@@ -258,7 +306,7 @@ mod tests {
 
     #[test]
     fn kinds_keep_their_order_and_null_means_absent() {
-        let by_kind: ByKind =
+        let by_kind: Breakdown =
             serde_json::from_str(r#"{"text":2.0,"semantic":null,"marker":1.0}"#).unwrap();
         assert_eq!(
             by_kind.iter().collect::<Vec<_>>(),

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
-use experiments::{ModelConfig, OptimizerConfig, Plan, RopeConfig, RopeScaling, ScheduleConfig};
+use experiments::{
+    CheckpointConfig, LossConfig, ModelConfig, OptimizerConfig, Plan, Precision, RopeConfig,
+    RopeScaling, ScheduleConfig,
+};
 use mixes::Sequence;
 use pretrain::backend::Cpu;
 use pretrain::checkpoint::read_tensors;
@@ -64,6 +67,7 @@ fn model_config(config: &Value) -> ModelConfig {
         head_dim: size("head_dim"),
         tie_word_embeddings: config["tie_word_embeddings"].as_bool().unwrap(),
         rms_norm_eps: config["rms_norm_eps"].as_f64().unwrap(),
+        max_position_embeddings: size("max_position_embeddings"),
         initializer_range: 0.02,
         rope: RopeConfig {
             theta: number("rope_theta"),
@@ -86,8 +90,22 @@ fn plan(trajectory: &Value, model: ModelConfig) -> Plan {
         batch_size: 2,
         steps: steps as u64,
         validate_every: 1,
-        checkpoint_every: 1,
-        z_loss_weight: number(trajectory, "z_loss_weight"),
+        validation_sequences: 1,
+        log_every: 1,
+        precision: Precision::F32,
+        init_from: None,
+        ema_decay: None,
+        loss: LossConfig {
+            z_loss_weight: number(trajectory, "z_loss_weight"),
+            weights: Default::default(),
+        },
+        checkpoint: CheckpointConfig {
+            every_steps: 1,
+            every_minutes: None,
+            keep_last: 1,
+            keep_every: None,
+        },
+        skip_step: None,
         model,
         optimizer: OptimizerConfig {
             lr: number(schedule, "peak_lr"),
@@ -96,10 +114,13 @@ fn plan(trajectory: &Value, model: ModelConfig) -> Plan {
             epsilon: number(optimizer, "epsilon"),
             weight_decay: number(optimizer, "weight_decay"),
             max_grad_norm: number(optimizer, "max_grad_norm"),
+            cautious: false,
+            adamc: false,
+            muon: None,
         },
-        schedule: ScheduleConfig {
-            warmup: number(schedule, "warmup_steps") / steps,
-            decay: number(schedule, "decay_steps") / steps,
+        schedule: ScheduleConfig::Wsd {
+            warmup: number(schedule, "warmup_steps"),
+            decay: number(schedule, "decay_steps"),
             min_lr_ratio: 0.0,
         },
     }
@@ -232,7 +253,7 @@ fn gradients_of_every_parameter_equal_pytorchs() {
         batch.targets,
         batch.weights,
         &context,
-        plan.z_loss_weight,
+        plan.loss.z_loss_weight,
     );
     let grads = GradientsParams::from_grads(loss.backward(), &model);
     let mut visitor = Grads {

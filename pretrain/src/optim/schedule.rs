@@ -1,23 +1,74 @@
-//! Warm-up, stable, decay (WSD; MiniCPM, arXiv 2404.06395).
+//! Learning rate of each step, by optax's formulas.
 
 use experiments::ScheduleConfig;
 
 /// Learning rate of step `step` (from 0) of `steps`, for a peak rate `peak`.
 ///
-/// Optax's conventions: linear from 0 at step 0, so that the first step only gathers moments; the
-/// rate reaches `min_lr_ratio · peak` at `step = steps`, one past the last.
+/// Levanter's conventions: linear from 0 at step 0, so that the first step only gathers moments; a fraction of the steps is
+/// rounded down; the final rate is reached at `step = steps`, one past the last.
 pub fn learning_rate(config: &ScheduleConfig, peak: f64, steps: u64, step: u64) -> f64 {
-    let count = |fraction: f64| (fraction * steps as f64).round();
-    let (warmup, decay) = (count(config.warmup), count(config.decay));
-    let step = step as f64;
-    let left = steps as f64 - step;
+    let warmup = count(warmup(config), steps);
     if step < warmup {
-        peak * step / warmup
-    } else if left < decay {
-        peak * (config.min_lr_ratio + (1.0 - config.min_lr_ratio) * left / decay)
-    } else {
-        peak
+        return linear(0.0, peak, warmup, step);
     }
+    let (after, left) = (step - warmup, steps - warmup);
+    match *config {
+        ScheduleConfig::Wsd {
+            decay,
+            min_lr_ratio,
+            ..
+        } => {
+            let decay = count(decay, steps);
+            match after.checked_sub(left - decay) {
+                Some(decayed) => linear(peak, min_lr_ratio * peak, decay, decayed),
+                None => peak,
+            }
+        }
+        ScheduleConfig::Linear { min_lr_ratio, .. } => {
+            linear(peak, min_lr_ratio * peak, left, after)
+        }
+        ScheduleConfig::Cosine { min_lr_ratio, .. } => {
+            let part = after.min(left) as f64 / left.max(1) as f64;
+            let cosine = 0.5 * (1.0 + (std::f64::consts::PI * part).cos());
+            peak * ((1.0 - min_lr_ratio) * cosine + min_lr_ratio)
+        }
+        ScheduleConfig::Constant { .. } => peak,
+        ScheduleConfig::InverseSqrt {
+            min_lr_ratio,
+            timescale,
+            ..
+        } => {
+            let decay = 1.0 / ((step.max(1) as f64) / timescale).sqrt();
+            (peak * decay.min(1.0)).max(min_lr_ratio * peak)
+        }
+    }
+}
+
+fn warmup(config: &ScheduleConfig) -> f64 {
+    match *config {
+        ScheduleConfig::Wsd { warmup, .. }
+        | ScheduleConfig::Linear { warmup, .. }
+        | ScheduleConfig::Cosine { warmup, .. }
+        | ScheduleConfig::Constant { warmup }
+        | ScheduleConfig::InverseSqrt { warmup, .. } => warmup,
+    }
+}
+
+/// Steps that a fraction, or a number of steps, stands for.
+fn count(fraction_or_steps: f64, steps: u64) -> u64 {
+    match fraction_or_steps <= 1.0 {
+        true => (fraction_or_steps * steps as f64) as u64,
+        false => fraction_or_steps as u64,
+    }
+}
+
+/// From `from` to `to` in `steps` steps, and `to` from then on.
+fn linear(from: f64, to: f64, steps: u64, step: u64) -> f64 {
+    if steps == 0 {
+        return from;
+    }
+    let left = 1.0 - step.min(steps) as f64 / steps as f64;
+    (from - to) * left + to
 }
 
 #[cfg(test)]
@@ -26,7 +77,7 @@ mod tests {
 
     #[test]
     fn warms_up_stays_and_decays() {
-        let config = ScheduleConfig {
+        let config = ScheduleConfig::Wsd {
             warmup: 0.1,
             decay: 0.2,
             min_lr_ratio: 0.1,
@@ -41,7 +92,7 @@ mod tests {
 
     #[test]
     fn without_warmup_the_first_step_has_the_peak_rate() {
-        let config = ScheduleConfig {
+        let config = ScheduleConfig::Wsd {
             warmup: 0.0,
             decay: 0.0,
             min_lr_ratio: 0.0,

@@ -35,7 +35,7 @@ pub fn machinery(history: &History) -> Vec<Figure> {
             record.grad_norm
         }),
         small(history, "Throughput", "tokens / second", |record| {
-            record.tokens_per_sec
+            record.time.tokens_per_sec
         }),
     ]
 }

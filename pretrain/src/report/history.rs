@@ -64,7 +64,7 @@ impl History {
 
     /// Seconds spent training and validating, over all sittings of the run.
     pub fn wall_secs(&self) -> f64 {
-        let train = self.train.iter().map(|record| record.secs);
+        let train = self.train.iter().map(|record| record.time.secs);
         let validation = self.validation.iter().map(|record| record.secs);
         train
             .chain(validation)
@@ -77,7 +77,7 @@ impl History {
         let mut rates: Vec<f64> = self
             .train
             .iter()
-            .map(|record| record.tokens_per_sec)
+            .map(|record| record.time.tokens_per_sec)
             .collect();
         rates.retain(|rate| rate.is_finite());
         rates.sort_by(f64::total_cmp);

@@ -1,7 +1,9 @@
 //! The report of a made-up run.
 
 use super::*;
-use crate::metrics::{ByKind, ComponentRecord, RunRecord, TrainRecord, Unigram, ValidationRecord};
+use crate::metrics::{
+    Breakdown, ComponentRecord, RunRecord, StepTime, TrainRecord, Unigram, ValidationRecord,
+};
 
 const KINDS: [(&str, f64); 10] = [
     ("text", 3.1),
@@ -16,7 +18,7 @@ const KINDS: [(&str, f64); 10] = [
     ("acoustic-7", 6.4),
 ];
 
-fn by_kind(excess: f64) -> ByKind {
+fn by_kind(excess: f64) -> Breakdown {
     KINDS
         .iter()
         .map(|&(kind, floor)| (kind.to_string(), floor * (1.0 + excess)))
@@ -64,15 +66,32 @@ fn records(name: &str) -> Vec<Record> {
                     .min(1.0)
                     .min((600 - step) as f64 / 120.0),
             loss: 5.5 * (1.0 + excess) + 0.3 * noise,
-            z_loss: Some(0.01),
+            objective: 5.5 * (1.0 + excess) + 0.3 * noise + 0.01,
+            z_loss: 0.01,
             grad_norm: if step == 333 {
                 40.0
             } else {
                 0.6 + excess + 0.3 * noise
             },
+            update_norm: 0.02 + 0.001 * noise,
+            param_norm: 100.0 + step as f64 / 50.0,
+            logit_rms: 1.5 + noise,
+            skipped_steps: 0,
             by_kind: by_kind(excess),
-            secs: 0.41,
-            tokens_per_sec: 19_900.0 + 900.0 * noise,
+            by_component: [("quickstart".to_string(), 5.5 * (1.0 + excess))]
+                .into_iter()
+                .collect(),
+            time: StepTime {
+                secs: 0.41,
+                data_secs: 0.01,
+                forward_secs: 0.13,
+                backward_secs: 0.2,
+                optimizer_secs: 0.06,
+                checkpoint_secs: 0.0,
+                tokens_per_sec: 19_900.0 + 900.0 * noise,
+                mfu: Some(0.31 + 0.01 * noise),
+                peak_memory: Some(1 << 30),
+            },
         }));
         if step % 50 == 0 {
             records.push(Record::Validation(ValidationRecord {
@@ -80,6 +99,9 @@ fn records(name: &str) -> Vec<Record> {
                 tokens: step * 8192,
                 loss: 5.5 * (1.03 + excess),
                 by_kind: by_kind(excess + 0.03),
+                by_component: [("quickstart".to_string(), 5.5 * (1.03 + excess))]
+                    .into_iter()
+                    .collect(),
                 secs: 1.5,
             }));
         }

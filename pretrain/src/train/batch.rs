@@ -5,7 +5,7 @@ use burn::tensor::{Bool, Int, Tensor, TensorData};
 use mixes::Sequence;
 use shards::{TokenKind, VocabLayout};
 
-use crate::metrics::ByKind;
+use crate::metrics::Breakdown;
 use crate::model::attention_mask;
 
 /// `batch` sequences of `time` tokens on a device.
@@ -110,7 +110,7 @@ impl<'a> Losses<'a> {
     }
 
     /// Means of the kinds that occurred, in nats.
-    pub fn by_kind(&self) -> ByKind {
+    pub fn by_kind(&self) -> Breakdown {
         let present = self.sums.iter().filter(|(_, weight, _)| *weight > 0.0);
         present
             .map(|(kind, weight, loss)| (kind.to_string(), loss / weight))

@@ -20,13 +20,13 @@ use mixes::{Batches, Loader, LoaderOptions, Mixture, Sequence, Share};
 
 use crate::checkpoint::{Checkpoint, Parts, STATE_FORMAT, State};
 use crate::error::{Error, Result};
-use crate::metrics::{ComponentRecord, Record, RunRecord, TrainRecord, Unigram, ValidationRecord};
+use crate::metrics::{
+    ComponentRecord, Record, RunRecord, StepTime, TrainRecord, Unigram, ValidationRecord,
+};
 use crate::run_dir::{DataConfig, RunConfig, RunDir};
 
 /// Batches kept ready.
 const BATCHES_AHEAD: usize = 2;
-/// Sequences of each component that are validated on, at most.
-const VALIDATION_SEQUENCES: usize = 256;
 
 /// Where a run reads and writes.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ where
     dir.rewind(checkpoint.map(|checkpoint| checkpoint.state.step))?;
     // Too little data is better known now than at the last step.
     loader.component(plan.steps * plan.batch_size as u64 - 1)?;
-    let sets = loader.validation(VALIDATION_SEQUENCES)?;
+    let sets = loader.validation(plan.validation_sequences)?;
     let validation: Vec<Sequence> = sets.into_iter().flat_map(|(_, set)| set).collect();
     if validation.is_empty() {
         let fraction = Mixture::open(&plan.mix)?.validation_fraction;
@@ -149,7 +149,7 @@ where
             if last || step.is_multiple_of(plan.validate_every) {
                 self.validate()?;
             }
-            if last || step.is_multiple_of(plan.checkpoint_every) {
+            if last || step.is_multiple_of(plan.checkpoint.every_steps) {
                 self.checkpoint()?;
             }
         }
@@ -231,11 +231,26 @@ where
             tokens: self.tokens(),
             lr: out.lr,
             loss: losses.mean(),
-            z_loss: Some(out.loss - losses.mean()),
+            objective: out.loss,
+            z_loss: out.loss - losses.mean(),
             grad_norm: out.grad_norm,
+            update_norm: 0.0,
+            param_norm: 0.0,
+            logit_rms: 0.0,
+            skipped_steps: 0,
             by_kind: losses.by_kind(),
-            secs,
-            tokens_per_sec: self.plan.tokens_per_step() as f64 / secs,
+            by_component: Default::default(),
+            time: StepTime {
+                secs,
+                data_secs: 0.0,
+                forward_secs: 0.0,
+                backward_secs: 0.0,
+                optimizer_secs: 0.0,
+                checkpoint_secs: 0.0,
+                tokens_per_sec: self.plan.tokens_per_step() as f64 / secs,
+                mfu: None,
+                peak_memory: None,
+            },
         };
         self.progress.step(&record);
         self.since = Instant::now();
@@ -255,6 +270,7 @@ where
             tokens: self.tokens(),
             loss: losses.mean(),
             by_kind: losses.by_kind(),
+            by_component: Default::default(),
             secs: start.elapsed().as_secs_f64(),
         };
         self.progress.validation(&record);

@@ -42,7 +42,7 @@ impl Progress {
     pub fn step(&mut self, record: &TrainRecord) {
         let message = format!(
             "loss {:.3}  lr {:.2e}  |g| {:.2}  {:.0} tokens/s",
-            record.loss, record.lr, record.grad_norm, record.tokens_per_sec
+            record.loss, record.lr, record.grad_norm, record.time.tokens_per_sec
         );
         match &self.bar {
             Some(bar) => {

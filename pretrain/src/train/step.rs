@@ -136,7 +136,7 @@ where
             batch.targets.clone(),
             batch.weights.clone(),
             &context,
-            plan.z_loss_weight,
+            plan.loss.z_loss_weight,
         );
         let mut grads = GradientsParams::from_grads(loss.backward(), &model);
         let loss = to_vec(loss)[0];
