@@ -196,6 +196,38 @@ mod tests {
         );
     }
 
+    /// `scripts/make_parameter_counts.py` asks transformers.
+    #[test]
+    fn parameters_are_as_many_as_transformers_has() {
+        #[derive(Deserialize)]
+        struct Count {
+            size: String,
+            vocab_size: usize,
+            tied: u64,
+            untied: u64,
+        }
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/fixtures/parameters.toml"
+        );
+        let text = std::fs::read_to_string(path).unwrap();
+        let counts: BTreeMap<String, Vec<Count>> = toml::from_str(&text).unwrap();
+        let counts = &counts["model"];
+        assert_eq!(counts.len(), 2 * ModelConfig::sizes().count());
+        for count in counts {
+            let mut model = ModelConfig::named(&count.size).unwrap().clone();
+            for (tie_word_embeddings, expected) in [(true, count.tied), (false, count.untied)] {
+                model.tie_word_embeddings = tie_word_embeddings;
+                let parameters = model.parameters(count.vocab_size);
+                assert_eq!(
+                    parameters, expected,
+                    "{}, {} ids",
+                    count.size, count.vocab_size
+                );
+            }
+        }
+    }
+
     #[test]
     fn a_size_stands_for_its_numbers_and_keys_replace_single_ones() {
         let model = parse("size = '600m'\ntie_word_embeddings = false").unwrap();

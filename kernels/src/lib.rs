@@ -11,12 +11,12 @@ mod simd;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
-use linear_cross_entropy::{LossAndGrads, LossInput, reference};
+use linear_cross_entropy::{LossAndGrads, LossInput, LossOutput, reference};
 
 /// Operations a model is trained and evaluated with, on a backend with or without autodiff.
 pub trait Kernels: Backend {
-    /// See [`linear_cross_entropy::linear_cross_entropy`]; returns (loss `[1]`, nll `[tokens]`).
-    fn linear_cross_entropy(input: LossInput<Self>) -> (FloatTensor<Self>, FloatTensor<Self>);
+    /// See [`linear_cross_entropy::linear_cross_entropy`].
+    fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>>;
 }
 
 /// Operations that compute their own gradients, on a backend without autodiff.
@@ -40,9 +40,8 @@ impl KernelsWithGrads for burn_flex::Flex {
 }
 
 impl Kernels for burn_flex::Flex {
-    fn linear_cross_entropy(input: LossInput<Self>) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let out = Self::linear_cross_entropy_with_grads(input, [false; 2]);
-        (out.loss, out.nll)
+    fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {
+        Self::linear_cross_entropy_with_grads(input, [false; 2]).output
     }
 }
 

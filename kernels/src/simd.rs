@@ -3,14 +3,25 @@
 /// Independent accumulators, enough for two 512-bit registers.
 const LANES: usize = 32;
 
-/// `(max, Σ exp(x − max))` of a non-empty slice.
-pub(crate) fn max_and_sum_exp(x: &[f32]) -> (f32, f32) {
+/// What a row of logits comes to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sums {
+    /// Largest value.
+    pub max: f32,
+    /// Σ exp(x − max).
+    pub exp: f32,
+    /// Σ x².
+    pub square: f32,
+}
+
+/// Sums of a non-empty slice.
+pub(crate) fn sums(x: &[f32]) -> Sums {
     #[cfg(target_arch = "x86_64")]
     if avx512() {
         // SAFETY: the features were detected.
-        return unsafe { max_and_sum_exp_avx512(x) };
+        return unsafe { sums_avx512(x) };
     }
-    max_and_sum_exp_generic(x)
+    sums_generic(x)
 }
 
 /// `x ← scale · exp(x − shift)`.
@@ -32,8 +43,8 @@ fn avx512() -> bool {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq,fma")]
-fn max_and_sum_exp_avx512(x: &[f32]) -> (f32, f32) {
-    max_and_sum_exp_generic(x)
+fn sums_avx512(x: &[f32]) -> Sums {
+    sums_generic(x)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -43,27 +54,32 @@ fn scaled_exp_avx512(x: &mut [f32], shift: f32, scale: f32) {
 }
 
 #[inline(always)]
-fn max_and_sum_exp_generic(x: &[f32]) -> (f32, f32) {
+fn sums_generic(x: &[f32]) -> Sums {
     let blocks = x.chunks_exact(LANES);
     let rest = blocks.remainder();
     let mut lanes = [f32::NEG_INFINITY; LANES];
+    let mut squares = [0f32; LANES];
     for block in blocks.clone() {
-        for (lane, &x) in lanes.iter_mut().zip(block) {
+        for ((lane, square), &x) in lanes.iter_mut().zip(&mut squares).zip(block) {
             *lane = if x > *lane { x } else { *lane };
+            *square += x * x;
         }
     }
     let max = lanes
         .iter()
         .chain(rest)
         .fold(f32::NEG_INFINITY, |max, &x| max.max(x));
-    let mut sums = [0f32; LANES];
+    let mut exps = [0f32; LANES];
     for block in blocks {
-        for (sum, &x) in sums.iter_mut().zip(block) {
+        for (sum, &x) in exps.iter_mut().zip(block) {
             *sum += exp(x - max);
         }
     }
-    let sum = sums.iter().sum::<f32>() + rest.iter().map(|&x| exp(x - max)).sum::<f32>();
-    (max, sum)
+    Sums {
+        max,
+        exp: exps.iter().sum::<f32>() + rest.iter().map(|&x| exp(x - max)).sum::<f32>(),
+        square: squares.iter().sum::<f32>() + rest.iter().map(|&x| x * x).sum::<f32>(),
+    }
 }
 
 #[inline(always)]
@@ -119,11 +135,13 @@ mod tests {
             let x: Vec<f32> = (0..length)
                 .map(|i| ((i * 37) % 17) as f32 / 3.0 - 2.0)
                 .collect();
-            let (max, sum) = max_and_sum_exp(&x);
+            let Sums { max, exp, square } = sums(&x);
             let want_max = x.iter().copied().fold(f32::MIN, f32::max);
             let want: f64 = x.iter().map(|&x| f64::from(x - want_max).exp()).sum();
             assert_eq!(max, want_max);
-            assert!((f64::from(sum) - want).abs() < 1e-5 * want);
+            assert!((f64::from(exp) - want).abs() < 1e-5 * want);
+            let want: f64 = x.iter().map(|&x| f64::from(x * x)).sum();
+            assert!((f64::from(square) - want).abs() < 1e-5 * want);
             let mut y = x.clone();
             scaled_exp(&mut y, 1.0, 3.0);
             assert!(

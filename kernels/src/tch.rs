@@ -3,14 +3,13 @@
 use burn::backend::LibTorch;
 use burn::tensor::ops::FloatTensor;
 
-use crate::linear_cross_entropy::LossInput;
+use crate::linear_cross_entropy::{LossInput, LossOutput};
 use crate::{Kernels, KernelsWithGrads};
 
 impl KernelsWithGrads for LibTorch {}
 
 impl Kernels for LibTorch {
-    fn linear_cross_entropy(input: LossInput<Self>) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let out = Self::linear_cross_entropy_with_grads(input, [false; 2]);
-        (out.loss, out.nll)
+    fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {
+        Self::linear_cross_entropy_with_grads(input, [false; 2]).output
     }
 }

@@ -71,17 +71,81 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
-    /// The loss is not finite.
+    /// Every checkpoint of a run is damaged.
     #[error(
-        "the loss of step {step} is {loss}: nothing after it would be usable; the last checkpoint is \
-         intact. Try a lower learning rate (--set optimizer.lr=…) in a new --out"
+        "no checkpoint in {} can be used: {reasons}. Restore one, or begin anew in another --out",
+        folder.display()
+    )]
+    AllDamaged {
+        /// Their folder.
+        folder: PathBuf,
+        /// What is wrong with each.
+        reasons: String,
+    },
+    /// The loss or a gradient is not finite.
+    #[error(
+        "step {step}: the loss is {loss} and the gradient norm {grad_norm}. Nothing after it would be usable; the last \
+         checkpoint is intact. Try a lower learning rate (--set optimizer.lr=…) in a new --out"
     )]
     Diverged {
         /// The step.
         step: u64,
         /// Its loss.
         loss: f64,
+        /// Its gradients' norm.
+        grad_norm: f64,
     },
+    /// The run was asked to stop, and its state is saved.
+    #[error("stopped by {signal} after step {step}, which is saved; go on with --resume")]
+    Stopped {
+        /// Name of the signal.
+        signal: &'static str,
+        /// The last step.
+        step: u64,
+    },
+    /// A value of the plan that the data show to be impossible.
+    #[error("{0}")]
+    Plan(String),
+    /// A token that the model has no row for.
+    #[error(
+        "a sequence holds token {id}, but the vocabulary has {vocab_size} rows: the shards were made with another \
+         tokenizer than their manifest says; tokenize them again"
+    )]
+    Token {
+        /// The token.
+        id: u32,
+        /// Rows.
+        vocab_size: u32,
+    },
+    /// Weights of another vocabulary than the data's.
+    #[error(
+        "the weights in {} belong to the tokenizer with SHA-256 {theirs}, but the data were tokenized by {ours}: the same id \
+         would mean another token. Take data of the same tokenizer, or `tokenize retext` them",
+        dir.display()
+    )]
+    OtherTokenizer {
+        /// Folder of the weights.
+        dir: PathBuf,
+        /// Its tokenizer.
+        theirs: String,
+        /// The data's.
+        ours: String,
+    },
+    /// The run does not fit into memory.
+    #[error(
+        "the run needs {estimate}; there are {limit}. {advice}; --memory SIZE states another limit"
+    )]
+    Memory {
+        /// What is needed for what.
+        estimate: String,
+        /// What there is.
+        limit: String,
+        /// What would fit.
+        advice: String,
+    },
+    /// The place that a run is copied to.
+    #[error(transparent)]
+    Store(#[from] stores::Error),
     /// No document was held out for validation.
     #[error(
         "no document of the data falls into the validation part ({fraction} of them by hash); \
@@ -109,6 +173,17 @@ pub enum Error {
     /// An audio file.
     #[error(transparent)]
     Audio(#[from] audio::Error),
+    /// A folder in Hugging Face's form that no model can be made of, or that can not be written.
+    #[error("{}: {message}", path.display())]
+    HuggingFace {
+        /// The folder, or a file of it.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// Tensors on disk.
+    #[error(transparent)]
+    Weights(#[from] crate::weights::WeightsError),
     /// The metrics of an earlier part of the run.
     #[error(transparent)]
     Metrics(#[from] MetricsError),

@@ -6,11 +6,16 @@ pub mod backend;
 pub mod checkpoint;
 mod error;
 pub mod generate;
+pub mod hf;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod optim;
 pub mod report;
 pub mod run_dir;
+pub mod trackers;
 pub mod train;
+pub mod watch;
+pub mod weights;
 
 pub use error::{Error, Result};

@@ -4,12 +4,14 @@ mod job;
 mod kill;
 mod run;
 mod server;
+mod train;
 mod wav;
 
 pub use job::{TokenizeJob, documents};
 pub use kill::{Kills, kill_at_random};
 pub use run::{Run, bin, run, run_ok};
 pub use server::BadServer;
+pub use train::{TrainJob, metrics};
 pub use wav::{Pcm, tone, write_wav};
 
 use std::collections::BTreeMap;

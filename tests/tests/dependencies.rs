@@ -50,6 +50,7 @@ const ALLOWED: [(&str, &[&str], &str); 12] = [
             "kernels",
             "mixes",
             "shards",
+            "stores",
         ],
         "training reads shards and never tokenizes",
     ),

@@ -1,5 +1,5 @@
-//! Training against PyTorch and transformers: `tests/fixtures/trajectory`, made by
-//! `scripts/make_trajectory_fixture.py`.
+//! Logits, gradients and training against PyTorch and transformers: `tests/fixtures/trajectory`, made
+//! by `scripts/make_trajectory_fixture.py`.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,23 @@ use experiments::{
 };
 use mixes::Sequence;
 use pretrain::backend::Cpu;
-use pretrain::checkpoint::read_tensors;
-use pretrain::model::{Context, Qwen3, RopeTable, attention_mask, load_params, named_params};
-use pretrain::train::{Batch, Trainer};
-use safetensors::SafeTensors;
+use pretrain::model::{
+    Context, Qwen3, RopeTable, Setup, attention_mask, load_params, named_params,
+};
+use pretrain::train::{Cut, Objective, Trainer};
+use pretrain::weights::Weights;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
+use shards::VocabLayout;
 
 type Inner = burn_flex::Flex;
+
+/// Models whose logits and gradients are known: folder, and file of the batch.
+const MODELS: [(&str, &str); 3] = [
+    ("", "batches.safetensors"),
+    ("tied/", "tied/logits.safetensors"),
+    ("one-kv-head/", "one-kv-head/logits.safetensors"),
+];
 
 fn bytes(name: &str) -> Vec<u8> {
     std::fs::read(tests::fixture(&format!("trajectory/{name}"))).unwrap()
@@ -114,8 +124,8 @@ fn plan(trajectory: &Value, model: ModelConfig) -> Plan {
             epsilon: number(optimizer, "epsilon"),
             weight_decay: number(optimizer, "weight_decay"),
             max_grad_norm: number(optimizer, "max_grad_norm"),
-            cautious: false,
-            adamc: false,
+            cautious: optimizer["name"] == "Cautious AdamC",
+            adamc: optimizer["name"] == "Cautious AdamC",
             muon: None,
         },
         schedule: ScheduleConfig::Wsd {
@@ -137,15 +147,36 @@ fn initial_model<B: burn::tensor::backend::Backend>(folder: &str) -> (Qwen3<B>, 
         .map(|tensor| tensor.data.num_elements())
         .sum();
     assert_eq!(model_config.parameters(vocab_size), expected as u64);
-    let tensors = read_tensors(&bytes(&format!("{folder}init.safetensors"))).unwrap();
-    (load_params(model, tensors).unwrap(), model_config)
+    let init = tests::fixture(&format!("trajectory/{folder}"));
+    let init = Weights::open(&init, "init").unwrap();
+    let tensors = init
+        .names()
+        .map(|name| (name.to_owned(), init.tensor(name).unwrap()));
+    (load_params(model, tensors.collect()).unwrap(), model_config)
 }
 
-/// Sequences `[steps][batch]` of the fixture.
-fn batches() -> Vec<Vec<Sequence>> {
-    let (tokens, shape) = ints("batches.safetensors", "tokens");
-    let (segments, _) = ints("batches.safetensors", "segment_ids");
-    let (batch, time) = (shape[1], shape[2]);
+/// All tokens count alike, so that only the number of ids matters.
+fn objective<B: burn::tensor::backend::Backend>(model: &Qwen3<B>) -> Objective {
+    let layout = VocabLayout {
+        bos: 1,
+        eos: 2,
+        text_start: 3,
+        text_end: 4,
+        audio_start: 5,
+        audio_end: 6,
+        audio_base: model.head().dims()[0] as u32 - 1,
+        codebooks: 1,
+        codebook_size: 1,
+        vocab_size: model.head().dims()[0] as u32,
+    };
+    Objective::new(&Default::default(), &layout).unwrap()
+}
+
+/// Sequences `[steps][batch]` of a file, which may hold one batch only.
+fn batches(file: &str) -> Vec<Vec<Sequence>> {
+    let (tokens, shape) = ints(file, "tokens");
+    let (segments, _) = ints(file, "segment_ids");
+    let (batch, time) = (shape[shape.len() - 2], shape[shape.len() - 1]);
     let sequence = |(tokens, segments): (&[u32], &[u32])| {
         let mut loss_weights = vec![1.0; time];
         loss_weights[time - 1] = 0.0;
@@ -163,6 +194,29 @@ fn batches() -> Vec<Vec<Sequence>> {
     sequences.chunks(batch).map(<[Sequence]>::to_vec).collect()
 }
 
+/// The f32 tensors of a file by name.
+fn floats_of(file: &str) -> BTreeMap<String, Vec<f32>> {
+    let bytes = bytes(file);
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let floats = file
+        .tensors()
+        .into_iter()
+        .filter(|(_, view)| view.dtype() == Dtype::F32);
+    let values = |bytes: &[u8]| {
+        let values = bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+        values.collect()
+    };
+    floats
+        .map(|(name, view)| (name, values(view.data())))
+        .collect()
+}
+
+fn norm(values: impl Iterator<Item = f32>) -> f64 {
+    values.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt()
+}
+
 fn assert_close(what: &str, got: f64, want: f64, tolerance: f64) {
     let error = (got - want).abs() / want.abs().max(1e-12);
     assert!(
@@ -171,22 +225,25 @@ fn assert_close(what: &str, got: f64, want: f64, tolerance: f64) {
     );
 }
 
-#[test]
-fn sixty_steps_follow_pytorch() {
-    let trajectory = json("trajectory.json");
+/// Trains the untied model on the batches of a folder as its trajectory says.
+fn follow(folder: &str, steps: usize) {
+    let trajectory = json(&format!("{folder}trajectory.json"));
     let (model, config) = initial_model::<Cpu>("");
     let plan = plan(&trajectory, config);
-    let mut trainer = Trainer::with_model(&plan, model);
+    let cut = Cut {
+        micro_batch: plan.batch_size,
+        recompute: false,
+    };
+    let mut trainer = Trainer::new(&plan, cut, objective(&model), model);
     let tolerance = |key: &str| trajectory["relative_tolerance"][key].as_f64().unwrap();
     let [losses, norms, rates] = ["loss", "grad_norm", "lr"].map(|key| floats(&trajectory[key]));
-    let batches = batches();
-    assert_eq!(batches.len(), 60);
+    let batches = batches(&format!("{folder}batches.safetensors"));
+    assert_eq!(batches.len(), steps);
     for (step, sequences) in batches.iter().enumerate() {
-        let batch = Batch::new(sequences, trainer.device());
-        let out = trainer.train_step(&batch).unwrap();
+        let out = trainer.train_step(sequences, false).unwrap();
         assert_close(
             &format!("loss of step {step}"),
-            out.loss,
+            out.objective,
             losses[step],
             tolerance("loss"),
         );
@@ -203,6 +260,16 @@ fn sixty_steps_follow_pytorch() {
             rates[step]
         );
     }
+}
+
+#[test]
+fn sixty_steps_follow_pytorch() {
+    follow("", 60);
+}
+
+#[test]
+fn two_hundred_steps_of_the_recipes_optimizer_follow_its_formulas() {
+    follow("recipe/", 200);
 }
 
 #[test]
@@ -232,70 +299,38 @@ fn gradients_of_every_parameter_equal_pytorchs() {
         }
     }
 
-    let trajectory = json("trajectory.json");
-    let (model, config) = initial_model::<Cpu>("");
-    let plan = plan(&trajectory, config);
-    let device = Default::default();
-    let batch = Batch::<Cpu>::new(&batches()[0], &device);
-    let rope = RopeTable::new(
-        &plan.model.rope,
-        plan.model.head_dim,
-        0,
-        plan.seq_len,
-        &device,
-    );
-    let context = Context {
-        rope: &rope,
-        mask: Some(batch.mask.clone()),
-    };
-    let (loss, _) = model.loss(
-        batch.tokens,
-        batch.targets,
-        batch.weights,
-        &context,
-        plan.loss.z_loss_weight,
-    );
-    let grads = GradientsParams::from_grads(loss.backward(), &model);
-    let mut visitor = Grads {
-        grads: &grads,
-        path: Vec::new(),
-        found: BTreeMap::new(),
-    };
-    model.visit(&mut visitor);
+    let z_loss_weight = json("trajectory.json")["z_loss_weight"].as_f64().unwrap();
+    for (folder, batch_file) in MODELS {
+        let (model, config) = initial_model::<Cpu>(folder);
+        let device = Default::default();
+        let sequences = &batches(batch_file)[0];
+        let objective = objective(&model);
+        let total = objective.total(sequences);
+        let batch = objective.batch(sequences, total, &device).unwrap();
+        let time = sequences[0].tokens.len();
+        let setup = Setup::new(&config, time, Precision::F32, z_loss_weight, &device);
+        let out = model.backward(model.forward(&batch, &setup, false));
+        let mut visitor = Grads {
+            grads: &out.grads,
+            path: Vec::new(),
+            found: BTreeMap::new(),
+        };
+        model.visit(&mut visitor);
 
-    let want = read_tensors(&bytes("logits.safetensors")).unwrap();
-    assert_eq!(
-        visitor.found.len() + 1,
-        want.len(),
-        "the fixture holds the logits and a gradient for each parameter"
-    );
-    for (name, got) in visitor.found {
-        let want = want[&format!("grads.{name}")].to_vec::<f32>().unwrap();
-        let norm = want
-            .iter()
-            .map(|x| f64::from(*x).powi(2))
-            .sum::<f64>()
-            .sqrt();
-        let error = got
-            .iter()
-            .zip(&want)
-            .map(|(a, b)| f64::from(a - b).powi(2))
-            .sum::<f64>()
-            .sqrt();
-        assert!(
-            error <= 1e-5 * norm,
-            "gradient of {name}: relative error {:.1e}",
-            error / norm
-        );
+        let want = floats_of(&format!("{folder}logits.safetensors"));
+        let known = want.keys().filter(|name| name.starts_with("grads."));
+        assert_eq!(visitor.found.len(), known.count());
+        for (name, got) in visitor.found {
+            let want = &want[&format!("grads.{name}")];
+            let error = norm(got.iter().zip(want).map(|(a, b)| a - b)) / norm(want.iter().copied());
+            assert!(error <= 1e-5, "{folder}: gradient of {name}: {error:.1e}");
+        }
     }
 }
 
 #[test]
-fn logits_equal_transformers_untied_and_tied() {
-    for (folder, batch_file) in [
-        ("", "batches.safetensors"),
-        ("tied/", "tied/logits.safetensors"),
-    ] {
+fn logits_equal_transformers() {
+    for (folder, batch_file) in MODELS {
         let (model, config) = initial_model::<Inner>(folder);
         let (tokens, shape) = ints(batch_file, "tokens");
         let (segments, _) = ints(batch_file, "segment_ids");
@@ -305,8 +340,9 @@ fn logits_equal_transformers_untied_and_tied() {
         let rows: Vec<&[u32]> = segments[..batch * time].chunks(time).collect();
         let rope = RopeTable::<Inner>::new(&config.rope, config.head_dim, 0, time, &device);
         let context = Context {
-            rope: &rope,
+            rope,
             mask: Some(attention_mask(&rows, &device)),
+            precision: Precision::F32,
         };
         let hidden = model.hidden(
             Tensor::from_data(TensorData::new(ids, [batch, time]), &device),
@@ -317,19 +353,11 @@ fn logits_equal_transformers_untied_and_tied() {
             .reshape([batch * time, width])
             .matmul(model.head().transpose());
         let got = logits.into_data().to_vec::<f32>().unwrap();
-        let file = bytes(&format!("{folder}logits.safetensors"));
-        let file = SafeTensors::deserialize(&file).unwrap();
-        let want: Vec<f32> = file
-            .tensor("logits")
-            .unwrap()
-            .data()
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-            .collect();
+        let want = &floats_of(&format!("{folder}logits.safetensors"))["logits"];
         let scale = want.iter().fold(0f32, |max, x| max.max(x.abs()));
         let error = got
             .iter()
-            .zip(&want)
+            .zip(want)
             .fold(0f32, |max, (a, b)| max.max((a - b).abs()));
         assert_eq!(got.len(), want.len());
         assert!(error <= 1e-5 * scale, "{folder}: error {error} of {scale}");

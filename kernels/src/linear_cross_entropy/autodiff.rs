@@ -10,7 +10,7 @@ use burn::tensor::Shape;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::FloatTensor;
 
-use super::LossInput;
+use super::{LossInput, LossOutput};
 use crate::{Kernels, KernelsWithGrads};
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl<B: KernelsWithGrads> Backward<B, 2> for LinearCrossEntropy {
 }
 
 impl<B: KernelsWithGrads, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
-    fn linear_cross_entropy(input: LossInput<Self>) -> (FloatTensor<Self>, FloatTensor<Self>) {
+    fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {
         let LossInput {
             hidden,
             weight,
@@ -56,14 +56,20 @@ impl<B: KernelsWithGrads, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         {
             OpsKind::Tracked(prepared) => {
                 let out = B::linear_cross_entropy_with_grads(inner, need);
-                (
-                    prepared.finish([out.hidden, out.weight], out.loss),
-                    Self::from_inner(out.nll),
-                )
+                let loss = prepared.finish([out.hidden, out.weight], out.output.loss);
+                LossOutput {
+                    loss,
+                    nll: Self::from_inner(out.output.nll),
+                    logit_square: Self::from_inner(out.output.logit_square),
+                }
             }
             OpsKind::UnTracked(prepared) => {
-                let out = B::linear_cross_entropy_with_grads(inner, [false; 2]);
-                (prepared.finish(out.loss), Self::from_inner(out.nll))
+                let out = B::linear_cross_entropy_with_grads(inner, [false; 2]).output;
+                LossOutput {
+                    loss: prepared.finish(out.loss),
+                    nll: Self::from_inner(out.nll),
+                    logit_square: Self::from_inner(out.logit_square),
+                }
             }
         }
     }

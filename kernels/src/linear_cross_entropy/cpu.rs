@@ -7,7 +7,7 @@ use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{Flex, FlexTensor, Layout};
 use rayon::prelude::*;
 
-use super::{LossAndGrads, LossInput};
+use super::{LossAndGrads, LossInput, LossOutput};
 use crate::simd;
 
 /// Rows of logits that exist at a time.
@@ -59,8 +59,11 @@ pub(crate) fn linear_cross_entropy(
     };
     let out = operands.run(need);
     LossAndGrads {
-        loss: tensor(vec![out.loss], [1]),
-        nll: tensor(out.nll, [tokens]),
+        output: LossOutput {
+            loss: tensor(vec![out.loss], [1]),
+            nll: tensor(out.nll, [tokens]),
+            logit_square: tensor(out.logit_square, [tokens]),
+        },
         hidden: out.hidden.map(|grad| tensor(grad, [tokens, width])),
         weight: out.weight.map(|grad| tensor(grad, [vocab, width])),
     }
@@ -71,6 +74,7 @@ impl Operands<'_> {
         let mut out = HostOutput {
             loss: 0.0,
             nll: Vec::with_capacity(self.tokens),
+            logit_square: Vec::with_capacity(self.tokens),
             hidden: need[0].then(|| vec![0.0; self.tokens * self.width]),
             weight: need[1].then(|| vec![0.0; self.vocab * self.width]),
         };
@@ -82,7 +86,8 @@ impl Operands<'_> {
                 count: ROWS.min(self.tokens - start),
             };
             let logits = &mut logits[..chunk.count * self.vocab];
-            let lse = self.logits(chunk, logits);
+            let (lse, squares) = self.logits(chunk, logits);
+            out.logit_square.extend(squares);
             for (row, &lse) in lse.iter().enumerate() {
                 let nll = lse - self.target_logit(chunk, logits, row);
                 let weight = self.token_weights[start + row];
@@ -99,11 +104,11 @@ impl Operands<'_> {
         out
     }
 
-    /// Fills `logits`, tile after tile, each `[rows, columns]`; returns each row's logsumexp.
-    fn logits(&self, chunk: Chunk, logits: &mut [f32]) -> Vec<f32> {
+    /// Fills `logits`, tile after tile, each `[rows, columns]`; returns each row's logsumexp and mean square.
+    fn logits(&self, chunk: Chunk, logits: &mut [f32]) -> (Vec<f32>, Vec<f32>) {
         let rows = chunk.count;
         let hidden = &self.hidden[chunk.start * self.width..][..rows * self.width];
-        let partial: Vec<Vec<(f32, f32)>> = logits
+        let partial: Vec<Vec<simd::Sums>> = logits
             .par_chunks_mut(TILE * rows)
             .zip(self.weight.par_chunks(TILE * self.width))
             .map(|(tile, weight)| {
@@ -121,23 +126,28 @@ impl Operands<'_> {
                     transposed: true,
                 };
                 matmul(tile, a, b, false);
-                tile.chunks_exact(columns)
-                    .map(simd::max_and_sum_exp)
-                    .collect()
+                tile.chunks_exact(columns).map(simd::sums).collect()
             })
             .collect();
         let lse = |row: usize| {
             let max = partial
                 .iter()
-                .map(|tile| tile[row].0)
+                .map(|tile| tile[row].max)
                 .fold(f32::NEG_INFINITY, f32::max);
             let sum: f64 = partial
                 .iter()
-                .map(|tile| f64::from(tile[row].1 * (tile[row].0 - max).exp()))
+                .map(|tile| f64::from(tile[row].exp * (tile[row].max - max).exp()))
                 .sum();
             max + sum.ln() as f32
         };
-        (0..rows).map(lse).collect()
+        let square = |row: usize| {
+            let sum: f64 = partial.iter().map(|tile| f64::from(tile[row].square)).sum();
+            (sum / self.vocab as f64) as f32
+        };
+        (
+            (0..rows).map(lse).collect(),
+            (0..rows).map(square).collect(),
+        )
     }
 
     fn target_logit(&self, chunk: Chunk, logits: &[f32], row: usize) -> f32 {
@@ -232,6 +242,7 @@ impl Operands<'_> {
 struct HostOutput {
     loss: f32,
     nll: Vec<f32>,
+    logit_square: Vec<f32>,
     hidden: Option<Vec<f32>>,
     weight: Option<Vec<f32>>,
 }

@@ -29,32 +29,38 @@ pub struct LossInput<B: Backend> {
     pub z_loss: f32,
 }
 
-/// Result of a loss kernel; the gradients are for an upstream gradient of 1.
-pub struct LossAndGrads<F> {
+/// What the loss kernel says of a batch; gradients flow through `loss` only.
+pub struct LossOutput<F> {
     /// Weighted loss `[1]`.
     pub loss: F,
-    /// Negative log-likelihood of each target `[tokens]`, unweighted and without z-loss.
+    /// Negative log-likelihood of each target `[tokens]` in nats, unweighted and without z-loss.
     pub nll: F,
+    /// Mean square of each token's logits `[tokens]`.
+    pub logit_square: F,
+}
+
+/// Result of a loss kernel; the gradients are for an upstream gradient of 1.
+pub struct LossAndGrads<F> {
+    /// The loss and what it is made of.
+    pub output: LossOutput<F>,
     /// Gradient of the hidden states `[tokens, hidden]`.
     pub hidden: Option<F>,
     /// Gradient of the output head `[vocab, hidden]`.
     pub weight: Option<F>,
 }
 
-/// `Σ_i w_i (lse_i − logit_i[t_i] + z · lse_i²)` with `logits = hidden · weightᵀ`, and each token's
-/// negative log-likelihood, through which no gradient flows.
+/// `Σ_i w_i (lse_i − logit_i[t_i] + z · lse_i²)` with `logits = hidden · weightᵀ`, and what each token adds to it.
 ///
 /// # Shapes
 /// - `hidden`: `[tokens, hidden]`, `weight`: `[vocab, hidden]`, `targets`, `token_weights`: `[tokens]`
-/// - loss: `[1]`, negative log-likelihoods in nats: `[tokens]`
 pub fn linear_cross_entropy<B: Kernels>(
     hidden: Tensor<B, 2>,
     weight: Tensor<B, 2>,
     targets: Tensor<B, 1, Int>,
     token_weights: Tensor<B, 1>,
     z_loss: f32,
-) -> (Tensor<B, 1>, Tensor<B, 1>) {
-    let (loss, nll) = B::linear_cross_entropy(LossInput {
+) -> LossOutput<Tensor<B, 1>> {
+    let out = B::linear_cross_entropy(LossInput {
         hidden: hidden.into_primitive().tensor(),
         weight: weight.into_primitive().tensor(),
         targets: targets.into_primitive(),
@@ -62,7 +68,11 @@ pub fn linear_cross_entropy<B: Kernels>(
         z_loss,
     });
     let tensor = |primitive| Tensor::from_primitive(TensorPrimitive::Float(primitive));
-    (tensor(loss), tensor(nll))
+    LossOutput {
+        loss: tensor(out.loss),
+        nll: tensor(out.nll),
+        logit_square: tensor(out.logit_square),
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Int, Tensor, TensorPrimitive};
 
-use super::{LossAndGrads, LossInput};
+use super::{LossAndGrads, LossInput, LossOutput};
 
 /// Rows of logits that exist at a time.
 const ROWS: usize = 1024;
@@ -22,6 +22,7 @@ pub(crate) fn linear_cross_entropy<B: Backend>(
 
     let mut loss = Tensor::<B, 1>::zeros([1], &hidden.device());
     let mut nll = Vec::new();
+    let mut logit_square = Vec::new();
     let mut hidden_grad = Vec::new();
     let mut weight_grad: Option<Tensor<B, 2>> = None;
     for start in (0..tokens).step_by(ROWS) {
@@ -37,6 +38,7 @@ pub(crate) fn linear_cross_entropy<B: Backend>(
         let row_loss = row_nll.clone() + lse.clone().square() * input.z_loss;
         loss = loss + (row_loss * w.clone()).sum();
         nll.push(row_nll.squeeze_dim::<1>(1));
+        logit_square.push(logits.clone().square().mean_dim(1).squeeze_dim::<1>(1));
 
         if need == [false; 2] {
             continue;
@@ -57,8 +59,11 @@ pub(crate) fn linear_cross_entropy<B: Backend>(
         }
     }
     LossAndGrads {
-        loss: loss.into_primitive().tensor(),
-        nll: Tensor::cat(nll, 0).into_primitive().tensor(),
+        output: LossOutput {
+            loss: loss.into_primitive().tensor(),
+            nll: Tensor::cat(nll, 0).into_primitive().tensor(),
+            logit_square: Tensor::cat(logit_square, 0).into_primitive().tensor(),
+        },
         hidden: need[0].then(|| Tensor::cat(hidden_grad, 0).into_primitive().tensor()),
         weight: weight_grad.map(|grad| grad.into_primitive().tensor()),
     }

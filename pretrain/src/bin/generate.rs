@@ -38,10 +38,10 @@ struct Args {
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
     /// Divides the logits; 0 takes the likeliest token.
-    #[arg(long, default_value_t = 0.9)]
+    #[arg(long, default_value_t = Sampling::default().temperature)]
     temperature: f64,
     /// Draw from the likeliest tokens that together have this probability.
-    #[arg(long, default_value_t = 0.95)]
+    #[arg(long, default_value_t = Sampling::default().top_p)]
     top_p: f64,
     /// Seed of the draws.
     #[arg(long, default_value_t = 0)]

@@ -13,6 +13,7 @@ use std::path::Path;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use encodec_rs::{Codec, Codes};
+use experiments::Precision;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use shards::{TokenKind, Vocab};
@@ -103,7 +104,7 @@ impl<B: Backend> Generator<B> {
                 codec.spec().sha256
             )));
         }
-        let model = checkpoint.load_model(vocab.layout().vocab_size as usize, &device)?;
+        let model = checkpoint.load_model(&device)?;
         Ok(Self {
             model,
             checkpoint,
@@ -204,9 +205,15 @@ impl<B: Backend> Generator<B> {
         let mask = (time > 1).then(|| causal_mask(start, time, &self.device));
         let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
         let ids = Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [1, time]), &self.device);
-        let logits = self
-            .model
-            .next_logits(ids, &Context { rope: &rope, mask }, cache);
+        let logits = self.model.next_logits(
+            ids,
+            &Context {
+                rope,
+                mask,
+                precision: Precision::F32,
+            },
+            cache,
+        );
         logits
             .into_data()
             .convert::<f32>()

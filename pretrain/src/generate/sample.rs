@@ -11,6 +11,15 @@ pub struct Sampling {
     pub top_p: f64,
 }
 
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: 0.9,
+            top_p: 0.95,
+        }
+    }
+}
+
 /// One of `ids`, drawn by their logits.
 ///
 /// # Panics

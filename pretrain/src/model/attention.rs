@@ -2,12 +2,12 @@
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{DType, Tensor, activation};
 use experiments::ModelConfig;
 
 use super::Context;
 use super::init::Init;
-use super::layers::{Linear, RmsNorm};
+use super::layers::{Linear, RmsNorm, cast};
 
 #[derive(Module, Debug)]
 pub(super) struct Attention<B: Backend> {
@@ -86,7 +86,9 @@ impl<B: Backend> Attention<B> {
         };
         let groups = q.dims()[1] / k.dims()[1];
         let (k, v) = (repeat_heads(k, groups), repeat_heads(v, groups));
-        let scores = q.matmul(k.swap_dims(2, 3)) * (self.head_dim as f64).powf(-0.5);
+        let dtype = q.dtype();
+        let scores = cast(q.matmul(k.swap_dims(2, 3)), DType::F32);
+        let scores = scores * (self.head_dim as f64).powf(-0.5);
         let scores = match &context.mask {
             Some(mask) => {
                 let shape = scores.shape();
@@ -94,7 +96,8 @@ impl<B: Backend> Attention<B> {
             }
             None => scores,
         };
-        let out = activation::softmax(scores, 3).matmul(v).swap_dims(1, 2);
+        let shares = cast(activation::softmax(scores, 3), dtype);
+        let out = shares.matmul(v).swap_dims(1, 2);
         let [_, _, heads, head_dim] = out.dims();
         self.o_proj
             .forward(out.reshape([batch, time, heads * head_dim]))

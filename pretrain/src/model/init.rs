@@ -20,21 +20,22 @@ const TRUNCATION: f32 = 3.0;
 const STREAM: usize = 1 << 16;
 
 pub(super) struct Init<'a, B: Backend> {
-    pub seed: u64,
+    /// None for zeros.
+    pub seed: Option<u64>,
     pub device: &'a B::Device,
 }
 
 impl<B: Backend> Init<'_, B> {
     pub fn linear(&self, name: &str, input: usize, output: usize) -> Linear<B> {
         let deviation = (input as f32).powf(-0.5);
-        let values = normals(self.seed, name, output * input, TRUNCATION);
+        let values = self.draw(name, output * input, TRUNCATION);
         Linear {
             weight: self.param(values, deviation, [output, input]),
         }
     }
 
     pub fn embedding(&self, name: &str, rows: usize, width: usize, deviation: f64) -> Embedding<B> {
-        let values = normals(self.seed, name, rows * width, f32::INFINITY);
+        let values = self.draw(name, rows * width, f32::INFINITY);
         Embedding {
             weight: self.param(values, deviation as f32, [rows, width]),
         }
@@ -47,13 +48,22 @@ impl<B: Backend> Init<'_, B> {
         }
     }
 
+    fn draw(&self, name: &str, count: usize, truncation: f32) -> Vec<f32> {
+        match self.seed {
+            Some(seed) => normals(seed, name, count, truncation),
+            None => vec![0.0; count],
+        }
+    }
+
     fn param(
         &self,
         mut values: Vec<f32>,
         deviation: f32,
         shape: [usize; 2],
     ) -> Param<Tensor<B, 2>> {
-        values.iter_mut().for_each(|x| *x *= deviation);
+        if self.seed.is_some() {
+            values.iter_mut().for_each(|x| *x *= deviation);
+        }
         Param::from_tensor(Tensor::from_data(
             TensorData::new(values, shape),
             self.device,
@@ -62,7 +72,7 @@ impl<B: Backend> Init<'_, B> {
 }
 
 /// `count` draws of a standard normal, redrawn while beyond `truncation`.
-fn normals(seed: u64, name: &str, count: usize, truncation: f32) -> Vec<f32> {
+pub(crate) fn normals(seed: u64, name: &str, count: usize, truncation: f32) -> Vec<f32> {
     let digest: [u8; 32] = Sha256::digest(format!("{seed} {name}").as_bytes()).into();
     let mut values = vec![0f32; count];
     values

@@ -2,9 +2,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor, module};
+use burn::tensor::{DType, Int, Tensor, module};
 
-/// `y = x Wᵀ`, without bias.
+/// `y = x Wᵀ`, without bias, computed in the type of `x`.
 #[derive(Module, Debug)]
 pub struct Linear<B: Backend> {
     /// `[out, in]`.
@@ -15,7 +15,7 @@ impl<B: Backend> Linear<B> {
     /// `[batch, time, in]` to `[batch, time, out]`.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, time, input] = x.dims();
-        let weight = self.weight.val();
+        let weight = cast(self.weight.val(), x.dtype());
         let [output, _] = weight.dims();
         // One matrix product over all rows; the transposition is a view.
         x.reshape([batch * time, input])
@@ -38,7 +38,7 @@ impl<B: Backend> Embedding<B> {
     }
 }
 
-/// Root-mean-square norm over the last dimension (arXiv 1910.07467).
+/// Root-mean-square norm over the last dimension (arXiv 1910.07467), computed in f32.
 #[derive(Module, Debug)]
 pub struct RmsNorm<B: Backend> {
     /// `[channels]`.
@@ -48,10 +48,20 @@ pub struct RmsNorm<B: Backend> {
 }
 
 impl<B: Backend> RmsNorm<B> {
-    /// `[..., channels]` to the same shape.
+    /// `[..., channels]` to the same shape and type.
     pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        let dtype = x.dtype();
+        let x = cast(x, DType::F32);
         let mean_square = x.clone().square().mean_dim(D - 1);
         let scale = (mean_square + self.epsilon).sqrt().recip();
-        x * scale * self.weight.val().unsqueeze()
+        cast(x * scale * self.weight.val().unsqueeze(), dtype)
+    }
+}
+
+/// `x` in another type; itself if that is its own.
+pub(super) fn cast<B: Backend, const D: usize>(x: Tensor<B, D>, dtype: DType) -> Tensor<B, D> {
+    match x.dtype() == dtype {
+        true => x,
+        false => x.cast(dtype),
     }
 }

@@ -7,28 +7,35 @@
 //! as in Levanter (pinned by `tests/tests/trajectory.rs`); linear layers start as Levanter's.
 
 mod attention;
+mod grads;
 mod init;
 mod layers;
 mod mask;
 mod mlp;
 mod params;
 mod rope;
+mod trace;
 
 pub use attention::Cache;
+pub use grads::{Forward, LossAndGrads};
+pub(crate) use init::normals;
 pub use layers::{Embedding, Linear, RmsNorm};
 pub use mask::attention_mask;
 pub(crate) use params::Path;
-pub use params::{NamedTensor, ParamsError, load_params, named_params};
+pub use params::{NamedTensor, ParamsError, fill_params, load_params, named_params};
 pub use rope::RopeTable;
+pub use trace::{Activations, gradient_norms};
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bool, Int, Tensor};
-use experiments::ModelConfig;
+use burn::tensor::{Bool, DType, Int, Tensor};
+use experiments::{ModelConfig, Precision};
 use kernels::Kernels;
+use kernels::linear_cross_entropy::{LossOutput, linear_cross_entropy};
 
 use attention::Attention;
 use init::Init;
+use layers::cast;
 use mlp::Mlp;
 
 /// A decoder with its output head.
@@ -61,23 +68,86 @@ pub struct DecoderLayer<B: Backend> {
 }
 
 /// What a forward pass needs besides tokens and parameters.
-pub struct Context<'a, B: Backend> {
+pub struct Context<B: Backend> {
     /// Rotary tables of the positions of these tokens.
-    pub rope: &'a RopeTable<B>,
+    pub rope: RopeTable<B>,
     /// `[batch or 1, 1, time, keys]`, true where a key is hidden from a query.
     pub mask: Option<Tensor<B, 4, Bool>>,
+    /// What the layers compute in, but for norms, rotation and softmax, which are f32.
+    pub precision: Precision,
+}
+
+/// What is the same for all batches of a run.
+#[derive(Clone, Debug)]
+pub struct Setup<B: Backend> {
+    /// Rotary tables of the positions of a sequence.
+    pub rope: RopeTable<B>,
+    /// See [`Context`].
+    pub precision: Precision,
+    /// Weight of logsumexp² in the loss.
+    pub z_loss_weight: f64,
+}
+
+impl<B: Backend> Setup<B> {
+    /// For sequences of `time` tokens.
+    pub fn new(
+        model: &ModelConfig,
+        time: usize,
+        precision: Precision,
+        z_loss_weight: f64,
+        device: &B::Device,
+    ) -> Self {
+        Self {
+            rope: RopeTable::new(&model.rope, model.head_dim, 0, time, device),
+            precision,
+            z_loss_weight,
+        }
+    }
+
+    fn context(&self, batch: &Batch<B>) -> Context<B> {
+        Context {
+            rope: self.rope.clone(),
+            mask: Some(batch.mask.clone()),
+            precision: self.precision,
+        }
+    }
+}
+
+/// A batch as the loss takes it.
+#[derive(Clone, Debug)]
+pub struct Batch<B: Backend> {
+    /// Token ids `[batch, time]`.
+    pub tokens: Tensor<B, 2, Int>,
+    /// The next token of each `[batch, time]`, any where the weight is 0.
+    pub targets: Tensor<B, 2, Int>,
+    /// Loss weights `[batch, time]`.
+    pub weights: Tensor<B, 2>,
+    /// See [`attention_mask`].
+    pub mask: Tensor<B, 4, Bool>,
 }
 
 impl<B: Backend> Qwen3<B> {
     /// A model with initial weights drawn from `seed`, the same on every backend.
     pub fn new(config: &ModelConfig, vocab_size: usize, seed: u64, device: &B::Device) -> Self {
-        let init = Init { seed, device };
+        let init = Init {
+            seed: Some(seed),
+            device,
+        };
+        Self::build(config, vocab_size, &init)
+    }
+
+    /// A model of zeros, whose weights are to be loaded.
+    pub fn zeros(config: &ModelConfig, vocab_size: usize, device: &B::Device) -> Self {
+        Self::build(config, vocab_size, &Init { seed: None, device })
+    }
+
+    fn build(config: &ModelConfig, vocab_size: usize, init: &Init<B>) -> Self {
         let hidden = config.hidden_size;
         let layers = (0..config.num_hidden_layers).map(|layer| {
             let name = |part: &str| format!("model.layers.{layer}.{part}");
             DecoderLayer {
-                self_attn: Attention::new(config, &name("self_attn"), &init),
-                mlp: Mlp::new(config, &name("mlp"), &init),
+                self_attn: Attention::new(config, &name("self_attn"), init),
+                mlp: Mlp::new(config, &name("mlp"), init),
                 input_layernorm: init.norm(hidden, config.rms_norm_eps),
                 post_attention_layernorm: init.norm(hidden, config.rms_norm_eps),
             }
@@ -121,6 +191,7 @@ impl<B: Backend> Qwen3<B> {
         cache: &mut [Cache<B>],
     ) -> Tensor<B, 2> {
         let hidden = self.run(tokens, context, Some(cache));
+        let hidden = cast(hidden, DType::F32);
         let [_, time, _] = hidden.dims();
         let last = hidden.narrow(1, time - 1, 1).squeeze_dim::<2>(1); // [batch, hidden]
         last.matmul(self.head().transpose())
@@ -137,39 +208,60 @@ impl<B: Backend> Qwen3<B> {
         context: &Context<B>,
         mut cache: Option<&mut [Cache<B>]>,
     ) -> Tensor<B, 3> {
-        let mut x = self.model.embed_tokens.forward(tokens);
+        let mut x = self.embed(tokens, context.precision);
         for (index, layer) in self.model.layers.iter().enumerate() {
             let cache = cache.as_deref_mut().map(|cache| &mut cache[index]);
-            x = x.clone()
-                + layer
-                    .self_attn
-                    .forward(layer.input_layernorm.forward(x), context, cache);
-            x = x.clone() + layer.mlp.forward(layer.post_attention_layernorm.forward(x));
+            x = layer.forward(x, context, cache);
         }
         self.model.norm.forward(x)
+    }
+
+    /// The first layer's input `[batch, time, hidden]`, in the type that all layers compute in.
+    fn embed(&self, tokens: Tensor<B, 2, Int>, precision: Precision) -> Tensor<B, 3> {
+        let dtype = match precision {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::BF16,
+        };
+        cast(self.model.embed_tokens.forward(tokens), dtype)
+    }
+}
+
+impl<B: Backend> DecoderLayer<B> {
+    /// `[batch, time, hidden]` to the same shape.
+    fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        context: &Context<B>,
+        cache: Option<&mut Cache<B>>,
+    ) -> Tensor<B, 3> {
+        let normed = self.input_layernorm.forward(x.clone());
+        let x = x + self.self_attn.forward(normed, context, cache);
+        let normed = self.post_attention_layernorm.forward(x.clone());
+        x + self.mlp.forward(normed)
     }
 }
 
 impl<B: Kernels> Qwen3<B> {
-    /// Weighted loss `[1]` and each token's negative log-likelihood `[batch · time]` in nats.
-    ///
-    /// # Shapes
-    /// `tokens`, `targets`, `weights`: `[batch, time]`
-    pub fn loss(
+    /// Weighted loss, and what each token of the flattened batch adds to it.
+    pub fn loss(&self, batch: &Batch<B>, setup: &Setup<B>) -> LossOutput<Tensor<B, 1>> {
+        let hidden = self.hidden(batch.tokens.clone(), &setup.context(batch));
+        self.head_loss(hidden, batch, setup.z_loss_weight)
+    }
+
+    /// The loss of hidden states `[batch, time, hidden]` that have passed the final norm.
+    fn head_loss(
         &self,
-        tokens: Tensor<B, 2, Int>,
-        targets: Tensor<B, 2, Int>,
-        weights: Tensor<B, 2>,
-        context: &Context<B>,
+        hidden: Tensor<B, 3>,
+        batch: &Batch<B>,
         z_loss_weight: f64,
-    ) -> (Tensor<B, 1>, Tensor<B, 1>) {
-        let hidden = self.hidden(tokens, context);
-        let [batch, time, width] = hidden.dims();
-        kernels::linear_cross_entropy::linear_cross_entropy(
-            hidden.reshape([batch * time, width]),
+    ) -> LossOutput<Tensor<B, 1>> {
+        let [sequences, time, width] = hidden.dims();
+        let tokens = sequences * time;
+        linear_cross_entropy(
+            cast(hidden, DType::F32).reshape([tokens, width]),
             self.head(),
-            targets.reshape([batch * time]),
-            weights.reshape([batch * time]),
+            batch.targets.clone().reshape([tokens]),
+            batch.weights.clone().reshape([tokens]),
             z_loss_weight as f32,
         )
     }

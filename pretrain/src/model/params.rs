@@ -73,23 +73,46 @@ pub fn named_params<B: Backend, M: Module<B>>(module: &M) -> Vec<NamedTensor> {
 /// A parameter without a tensor, a tensor of another shape, or a tensor without a parameter.
 pub fn load_params<B: Backend, M: Module<B>>(
     module: M,
-    tensors: BTreeMap<String, TensorData>,
+    mut tensors: BTreeMap<String, TensorData>,
 ) -> Result<M, ParamsError> {
-    let mut load = Load {
-        path: Path::default(),
-        tensors,
-        error: None,
-    };
-    let module = module.map(&mut load);
-    if let Some(error) = load.error {
-        return Err(error);
-    }
-    match load.tensors.is_empty() {
+    let module = fill_params(module, |name, expected| {
+        let Some(data) = tensors.remove(name) else {
+            return Err(ParamsError::Missing { name: name.into() });
+        };
+        let found = data.shape.to_vec();
+        match found == expected {
+            true => Ok(data),
+            false => Err(ParamsError::Shape {
+                name: name.into(),
+                found,
+                expected: expected.to_vec(),
+            }),
+        }
+    })?;
+    match tensors.is_empty() {
         true => Ok(module),
         false => Err(ParamsError::Unknown {
-            names: load.tensors.into_keys().collect(),
+            names: tensors.into_keys().collect(),
         }),
     }
+}
+
+/// Replaces every parameter by what `tensor` gives for its name and shape, one after the other, so that no second copy of
+/// the model is held.
+///
+/// # Errors
+/// The first of `tensor`.
+pub fn fill_params<B: Backend, M: Module<B>, E>(
+    module: M,
+    tensor: impl FnMut(&str, &[usize]) -> Result<TensorData, E>,
+) -> Result<M, E> {
+    let mut fill = Fill {
+        path: Path::default(),
+        tensor,
+        error: None,
+    };
+    let module = module.map(&mut fill);
+    fill.error.map_or(Ok(module), Err)
 }
 
 #[derive(Default)]
@@ -116,31 +139,16 @@ impl<B: Backend> ModuleVisitor<B> for Collect {
     }
 }
 
-struct Load {
+struct Fill<F, E> {
     path: Path,
-    tensors: BTreeMap<String, TensorData>,
-    error: Option<ParamsError>,
+    tensor: F,
+    error: Option<E>,
 }
 
-impl Load {
-    fn take(&mut self, expected: &[usize]) -> Result<TensorData, ParamsError> {
-        let name = self.path.name();
-        let Some(data) = self.tensors.remove(&name) else {
-            return Err(ParamsError::Missing { name });
-        };
-        let found = data.shape.to_vec();
-        match found == expected {
-            true => Ok(data),
-            false => Err(ParamsError::Shape {
-                name,
-                found,
-                expected: expected.to_vec(),
-            }),
-        }
-    }
-}
-
-impl<B: Backend> ModuleMapper<B> for Load {
+impl<B: Backend, E, F> ModuleMapper<B> for Fill<F, E>
+where
+    F: FnMut(&str, &[usize]) -> Result<TensorData, E>,
+{
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.enter(name);
     }
@@ -150,13 +158,16 @@ impl<B: Backend> ModuleMapper<B> for Load {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if self.error.is_some() {
+            return param;
+        }
         let (id, value, mapper) = param.consume();
-        let value = match self.take(&value.dims()) {
+        let value = match (self.tensor)(&self.path.name(), &value.dims()) {
             Ok(data) => {
                 Tensor::from_data(data, &value.device()).set_require_grad(value.is_require_grad())
             }
             Err(error) => {
-                self.error.get_or_insert(error);
+                self.error = Some(error);
                 value
             }
         };

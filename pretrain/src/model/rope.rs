@@ -2,9 +2,11 @@
 
 use std::f64::consts::PI;
 
-use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{DType, Tensor, TensorData};
 use experiments::RopeConfig;
+
+use super::layers::cast;
 
 /// Cosines and sines of a range of positions.
 #[derive(Clone, Debug)]
@@ -37,13 +39,26 @@ impl<B: Backend> RopeTable<B> {
         }
     }
 
-    /// Rotates the pairs (c, c + head_dim / 2), as transformers does: `[batch, heads, time, head_dim]`.
+    /// The same tables without autodiff.
+    pub fn inner(&self) -> RopeTable<B::InnerBackend>
+    where
+        B: AutodiffBackend,
+    {
+        RopeTable {
+            cos: self.cos.clone().inner(),
+            sin: self.sin.clone().inner(),
+        }
+    }
+
+    /// Rotates the pairs (c, c + head_dim / 2), as transformers does, in f32: `[batch, heads, time, head_dim]`.
     pub fn rotate(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let dtype = x.dtype();
+        let x = cast(x, DType::F32);
         let half = x.dims()[3] / 2;
         let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
         let first = a.clone() * self.cos.clone() - b.clone() * self.sin.clone();
         let second = b * self.cos.clone() + a * self.sin.clone();
-        Tensor::cat(vec![first, second], 3)
+        cast(Tensor::cat(vec![first, second], 3), dtype)
     }
 }
 

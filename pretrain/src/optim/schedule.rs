@@ -28,8 +28,8 @@ pub fn learning_rate(config: &ScheduleConfig, peak: f64, steps: u64, step: u64) 
             linear(peak, min_lr_ratio * peak, left, after)
         }
         ScheduleConfig::Cosine { min_lr_ratio, .. } => {
-            let part = after.min(left) as f64 / left.max(1) as f64;
-            let cosine = 0.5 * (1.0 + (std::f64::consts::PI * part).cos());
+            let angle = std::f64::consts::PI * after.min(left) as f64 / left.max(1) as f64;
+            let cosine = 0.5 * (1.0 + angle.cos());
             peak * ((1.0 - min_lr_ratio) * cosine + min_lr_ratio)
         }
         ScheduleConfig::Constant { .. } => peak,

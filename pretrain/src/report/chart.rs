@@ -39,6 +39,8 @@ pub enum Style {
     Faint,
     /// A dashed line.
     Dashed,
+    /// All between the line and zero.
+    Area,
 }
 
 /// A chart of values against steps.
@@ -108,6 +110,9 @@ impl Chart {
                     let dashes = DashedLineSeries::new(inside, 6 * UNITS, 4 * UNITS, strong);
                     chart.draw_series(dashes)?;
                 }
+                Style::Area => {
+                    chart.draw_series(area(&inside, colour(line.colour)))?;
+                }
                 Style::Faint => {
                     let pale = colour(line.colour).mix(0.35).stroke_width(UNITS as u32);
                     chart.draw_series(LineSeries::new(inside, pale))?;
@@ -162,6 +167,14 @@ impl Chart {
             false => bottom - margin..top + margin,
         }
     }
+}
+
+/// The outline of a curve and its shadow on the axis; nothing where there is no curve.
+fn area(points: &[(f64, f64)], colour: RGBColor) -> Option<Polygon<(f64, f64)>> {
+    let ((start, _), (end, _)) = (points.first()?, points.last()?);
+    let mut outline = points.to_vec();
+    outline.extend([(*end, 0.0), (*start, 0.0)]);
+    Some(Polygon::new(outline, colour.filled()))
 }
 
 fn colour((red, green, blue): Colour) -> RGBColor {

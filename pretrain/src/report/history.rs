@@ -2,6 +2,11 @@
 
 use crate::metrics::{Record, RunRecord, TrainRecord, ValidationRecord};
 
+/// Beyond rounding, relative to the loss.
+const WEIGHTED: f64 = 1e-4;
+/// Records that a training loss at the end is the mean of.
+const AT_THE_END: usize = 50;
+
 /// A run as the report sees it: at least one training record, records in the order of the file.
 pub struct History {
     pub run: RunRecord,
@@ -62,6 +67,34 @@ impl History {
         kinds
     }
 
+    /// Components of the mixture that were validated on, in its order.
+    pub fn validated_components(&self) -> Vec<&str> {
+        let last = self.final_validation();
+        last.map_or(Vec::new(), |record| {
+            record.by_component.iter().map(|(name, _)| name).collect()
+        })
+    }
+
+    /// Whether kinds of token weigh differently in the objective: without its z-loss it is not the loss.
+    pub fn is_weighted(&self) -> bool {
+        let differs = |record: &TrainRecord| {
+            let cross_entropy = record.objective - record.z_loss;
+            (cross_entropy - record.loss).abs() > WEIGHTED * record.loss.abs()
+        };
+        self.train.iter().any(differs)
+    }
+
+    /// Training loss at the end: mean over the last records.
+    pub fn final_loss(&self) -> Option<f64> {
+        mean_at_the_end(self.train.iter().map(|record| record.loss))
+    }
+
+    /// The same of a component, over the last records in which it occurs.
+    pub fn final_loss_of(&self, component: &str) -> Option<f64> {
+        let losses = self.train.iter();
+        mean_at_the_end(losses.filter_map(|record| record.by_component.get(component)))
+    }
+
     /// Seconds spent training and validating, over all sittings of the run.
     pub fn wall_secs(&self) -> f64 {
         let train = self.train.iter().map(|record| record.time.secs);
@@ -89,4 +122,9 @@ impl History {
         let bad = |record: &&TrainRecord| !record.loss.is_finite() || !record.grad_norm.is_finite();
         self.train.iter().filter(bad).count()
     }
+}
+
+fn mean_at_the_end(losses: impl DoubleEndedIterator<Item = f64>) -> Option<f64> {
+    let losses: Vec<f64> = losses.rev().take(AT_THE_END).collect();
+    (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64)
 }

@@ -6,11 +6,13 @@
 
 mod chart;
 mod figures;
-mod format;
+pub(crate) mod format;
+mod glossary;
 mod history;
 mod page;
 mod palette;
 mod series;
+mod shares;
 mod tables;
 
 use crate::metrics::{MetricsError, Record};
@@ -86,4 +88,4 @@ pub fn write_report(run_dir: &Path) -> Result<PathBuf, ReportError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,52 +4,13 @@ use super::ReportError;
 use super::chart::{Line, Style};
 use super::figures::{self, Figure};
 use super::format::{count, duration, escape, loss, si, signed};
+use super::glossary::GLOSSARY;
 use super::history::History;
 use super::palette::css;
 use super::tables::{self, swatch};
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("page.css");
-
-/// Terms of the page and one line on each.
-const GLOSSARY: [(&str, &str); 9] = [
-    (
-        "loss",
-        "Mean cross-entropy of predicting the next token, in nats a token; lower is better.",
-    ),
-    (
-        "validation",
-        "The same loss on documents that were held out of training.",
-    ),
-    (
-        "unigram",
-        "The loss of predicting every token by its frequency in the training data, without any context.",
-    ),
-    (
-        "difference",
-        "Model minus unigram: what context taught the model, negative when it helps.",
-    ),
-    (
-        "perplexity",
-        "e to the power of the loss: among how many equally likely tokens the model hesitates.",
-    ),
-    (
-        "token kinds",
-        "Text; markers (beginnings and ends); semantic, the codec's first codebook; acoustic-k, its further codebooks.",
-    ),
-    (
-        "learning rate",
-        "The optimizer's step size after warm-up and decay.",
-    ),
-    (
-        "gradient norm",
-        "Euclidean norm of all gradients together, before clipping; single spikes may end at the figure's upper edge.",
-    ),
-    (
-        "tokens / second",
-        "Tokens trained on a second, without validation and checkpoints; the headline is the median.",
-    ),
-];
 
 /// The whole page.
 pub fn render(history: &History, config: &str) -> Result<String, ReportError> {
@@ -64,10 +25,12 @@ pub fn render(history: &History, config: &str) -> Result<String, ReportError> {
             &["<p>This run has not been validated yet.</p>\n"],
         ),
     };
-    body += &section(
-        "Optimization and speed",
-        &[&figure_grid("small", figures::machinery(history))?],
-    );
+    if let Some(table) = tables::losses_by_component(history) {
+        body += &section("Loss by component, at the end", &[&table, COMPONENTS_NOTE]);
+    }
+    let optimization = figure_grid("small", figures::optimization(history))?;
+    body += &section("Optimization", &[&optimization, &skipped_note(history)]);
+    body += &section("Speed", &[&figure_grid("small", figures::speed(history))?]);
     body += &section("Data", &[&tables::data(&history.run.components), DATA_NOTE]);
     let config = format!(
         "<details><summary>config.toml</summary><pre>{}</pre></details>\n",
@@ -85,6 +48,21 @@ pub fn render(history: &History, config: &str) -> Result<String, ReportError> {
 
 const DATA_NOTE: &str = "<p class=\"note\">Documents, tokens and packed sequences of one epoch of training; \
     held out: share of the component's tokens that only validation sees.</p>\n";
+
+const COMPONENTS_NOTE: &str = "<p class=\"note\">Training: mean over the last 50 records in which the component occurs. \
+    Validation above training, and growing: the model learns documents by heart.</p>\n";
+
+/// How many steps were left out, where any were.
+fn skipped_note(history: &History) -> String {
+    match history.last().skipped_steps {
+        0 => String::new(),
+        skipped => format!(
+            "<p class=\"note\">{} of {} steps were left out for spikes of the loss or the gradient norm.</p>\n",
+            count(skipped),
+            count(history.last().step),
+        ),
+    }
+}
 
 fn section(title: &str, parts: &[&str]) -> String {
     let head = match title {
@@ -191,6 +169,7 @@ fn legend_entry(line: &Line) -> String {
         Style::Solid | Style::Dotted => "",
         Style::Faint => "faint",
         Style::Dashed => "dashed",
+        Style::Area => "area",
     };
     format!(
         "<li>{}{}</li>",

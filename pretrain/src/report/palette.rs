@@ -25,6 +25,9 @@ const ACOUSTIC: [Colour; 7] = [
     (0xd0, 0x46, 0xa4),
 ];
 
+/// Data, forward, backward, optimizer, checkpoint and other time of a step: neighbours differ in hue and lightness.
+pub const STEP_PARTS: [Colour; 6] = [RED, BLUE, VIOLET, ACOUSTIC[4], ACOUSTIC[0], GREY];
+
 /// The colour of a token kind; beyond seven acoustic codebooks the colours start again.
 pub fn kind_colour(kind: &str) -> Colour {
     match kind {
@@ -38,6 +41,15 @@ pub fn kind_colour(kind: &str) -> Colour {
             Some(number) => ACOUSTIC[number.saturating_sub(1) % ACOUSTIC.len()],
             None => GREY,
         },
+    }
+}
+
+/// The colour of a part of which only the order is known, such as a component; beyond nine they start again.
+pub fn part_colour(index: usize) -> Colour {
+    match index % (2 + ACOUSTIC.len()) {
+        0 => BLUE,
+        1 => RED,
+        other => ACOUSTIC[other - 2],
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::format::{count, escape, loss, percent, si, signed};
 use super::history::History;
-use super::palette::{css, kind_colour};
+use super::palette::{css, kind_colour, part_colour};
 use crate::metrics::ComponentRecord;
 
 /// A column: its head, and whether it holds text rather than numbers.
@@ -32,10 +32,35 @@ pub fn final_losses(history: &History) -> Option<String> {
     Some(table("losses", &COLUMNS, &rows, &total))
 }
 
-fn loss_row(name: String, model: Option<f64>, unigram: Option<f64>) -> Vec<String> {
+/// Final validation and training losses by component; none where there is only one.
+pub fn losses_by_component(history: &History) -> Option<String> {
+    const COLUMNS: [Column; 5] = [
+        ("component", true),
+        ("validation", false),
+        ("training", false),
+        ("difference", false),
+        ("perplexity", false),
+    ];
+    let validation = history.final_validation()?;
+    let components = history.validated_components();
+    let row = |(index, &component): (usize, &&str)| {
+        let name = swatch(&css(part_colour(index)), "") + &escape(component);
+        let training = history.final_loss_of(component);
+        loss_row(name, validation.by_component.get(component), training)
+    };
+    let rows: Vec<Vec<String>> = components.iter().enumerate().map(row).collect();
+    let total = loss_row(
+        "all".to_string(),
+        Some(validation.loss),
+        history.final_loss(),
+    );
+    (rows.len() > 1).then(|| table("losses", &COLUMNS, &rows, &total))
+}
+
+fn loss_row(name: String, model: Option<f64>, other: Option<f64>) -> Vec<String> {
     let difference = model
-        .zip(unigram)
-        .map_or(f64::NAN, |(model, unigram)| model - unigram);
+        .zip(other)
+        .map_or(f64::NAN, |(model, other)| model - other);
     let perplexity = match model.map(f64::exp) {
         Some(value) if (100.0..1e15).contains(&value) => count(value.round() as u64),
         Some(value) if value.is_finite() => format!("{value:.2}"),
@@ -44,7 +69,7 @@ fn loss_row(name: String, model: Option<f64>, unigram: Option<f64>) -> Vec<Strin
     vec![
         name,
         loss(model),
-        loss(unigram),
+        loss(other),
         signed(difference),
         perplexity,
     ]

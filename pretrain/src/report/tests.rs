@@ -1,4 +1,4 @@
-//! The report of a made-up run.
+//! The report of a made-up run, which tests of other readers of metrics use too.
 
 use super::*;
 use crate::metrics::{
@@ -23,6 +23,12 @@ fn by_kind(excess: f64) -> Breakdown {
         .iter()
         .map(|&(kind, floor)| (kind.to_string(), floor * (1.0 + excess)))
         .collect()
+}
+
+fn by_component(excess: f64) -> Breakdown {
+    let floors = [("yodas2/en", 5.6), ("nemotron/hq", 3.0)];
+    let loss = |(name, floor): (&str, f64)| (name.to_string(), floor * (1.0 + excess));
+    floors.into_iter().map(loss).collect()
 }
 
 fn run_record(name: &str) -> Record {
@@ -53,7 +59,7 @@ fn run_record(name: &str) -> Record {
 }
 
 /// A run that learns, with noise, a gradient spike, and a validation every 50 steps.
-fn records(name: &str) -> Vec<Record> {
+pub(crate) fn records(name: &str) -> Vec<Record> {
     let mut records = vec![run_record(name)];
     for step in 1..=600u64 {
         let excess = 0.9 * (-(step as f64) / 90.0).exp() + 0.02;
@@ -66,7 +72,7 @@ fn records(name: &str) -> Vec<Record> {
                     .min(1.0)
                     .min((600 - step) as f64 / 120.0),
             loss: 5.5 * (1.0 + excess) + 0.3 * noise,
-            objective: 5.5 * (1.0 + excess) + 0.3 * noise + 0.01,
+            objective: 6.6 * (1.0 + excess) + 0.3 * noise + 0.01,
             z_loss: 0.01,
             grad_norm: if step == 333 {
                 40.0
@@ -76,18 +82,16 @@ fn records(name: &str) -> Vec<Record> {
             update_norm: 0.02 + 0.001 * noise,
             param_norm: 100.0 + step as f64 / 50.0,
             logit_rms: 1.5 + noise,
-            skipped_steps: 0,
+            skipped_steps: u64::from(step > 333) + u64::from(step > 500),
             by_kind: by_kind(excess),
-            by_component: [("quickstart".to_string(), 5.5 * (1.0 + excess))]
-                .into_iter()
-                .collect(),
+            by_component: by_component(excess),
             time: StepTime {
-                secs: 0.41,
+                secs: if step % 100 == 0 { 2.46 } else { 0.41 },
                 data_secs: 0.01,
                 forward_secs: 0.13,
                 backward_secs: 0.2,
                 optimizer_secs: 0.06,
-                checkpoint_secs: 0.0,
+                checkpoint_secs: if step % 100 == 0 { 2.05 } else { 0.0 },
                 tokens_per_sec: 19_900.0 + 900.0 * noise,
                 mfu: Some(0.31 + 0.01 * noise),
                 peak_memory: Some(1 << 30),
@@ -99,9 +103,7 @@ fn records(name: &str) -> Vec<Record> {
                 tokens: step * 8192,
                 loss: 5.5 * (1.03 + excess),
                 by_kind: by_kind(excess + 0.03),
-                by_component: [("quickstart".to_string(), 5.5 * (1.03 + excess))]
-                    .into_iter()
-                    .collect(),
+                by_component: by_component(excess + 0.03),
                 secs: 1.5,
             }));
         }
@@ -132,10 +134,19 @@ fn the_page_has_its_figures_tiles_and_tables() {
     let html = report(&records("quickstart"), "[model]\nhidden_size = 192\n");
     for title in [
         "Training and validation loss",
+        "Objective and training loss",
         "Validation loss by token kind",
+        "Validation loss by component",
         "Learning rate",
         "Gradient norm",
+        "Update norm",
+        "Parameter norm",
+        "Logits",
+        "Skipped steps",
+        "Where the time goes",
         "Throughput",
+        "Model FLOPs utilisation",
+        "Memory",
     ] {
         assert!(
             html.contains(&format!("<svg role=\"img\" aria-label=\"{title}\"")),
@@ -165,7 +176,42 @@ fn the_page_has_its_figures_tiles_and_tables() {
     }
     let difference = "<td>5.781</td><td>6.910</td><td>−1.129</td><td>324</td>";
     assert!(html.contains(difference), "the row of all tokens");
+    let component = "nemotron/hq</td><td>3.153</td><td>3.065</td><td>+0.089</td><td>23.42</td>";
+    assert!(html.contains(component), "the row of a component");
+    assert!(html.contains("2 of 600 steps were left out"));
     assert!(html.contains("<pre>[model]\nhidden_size = 192\n</pre>"));
+}
+
+#[test]
+fn what_is_not_known_or_does_not_differ_has_no_figure() {
+    let mut records = records("plain");
+    for record in &mut records {
+        match record {
+            Record::Run(_) => {}
+            Record::Train(train) => {
+                train.objective = train.loss + train.z_loss;
+                train.skipped_steps = 0;
+                (train.time.mfu, train.time.peak_memory) = (None, None);
+            }
+            Record::Validation(validation) => {
+                let one = [("yodas2/en".to_string(), validation.loss)];
+                validation.by_component = one.into_iter().collect();
+            }
+        }
+    }
+    let html = report(&records, "");
+    for absent in [
+        "Objective and training loss",
+        "Validation loss by component",
+        "Loss by component, at the end",
+        "Skipped steps",
+        "steps were left out",
+        "Model FLOPs utilisation",
+        "Memory",
+    ] {
+        assert!(!html.contains(absent), "{absent}");
+    }
+    assert!(html.contains("Where the time goes") && html.contains("Throughput"));
 }
 
 #[test]

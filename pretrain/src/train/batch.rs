@@ -1,65 +1,103 @@
-//! A batch of packed sequences as tensors, and the losses of its tokens by kind.
+//! Packed sequences as tensors, with the weight of each token's loss.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+use experiments::TokenWeights;
 use mixes::Sequence;
 use shards::{TokenKind, VocabLayout};
 
-use crate::metrics::Breakdown;
-use crate::model::attention_mask;
+use crate::error::{Error, Result};
+use crate::model::{Batch, attention_mask};
 
-/// `batch` sequences of `time` tokens on a device.
-pub struct Batch<B: Backend> {
-    /// `[batch, time]`.
-    pub tokens: Tensor<B, 2, Int>,
-    /// The next token of each; the last of a sequence has none, and weight 0.
-    pub targets: Tensor<B, 2, Int>,
-    /// Loss weights that sum to 1 over the batch.
-    pub weights: Tensor<B, 2>,
-    /// See [`attention_mask`].
-    pub mask: Tensor<B, 4, Bool>,
-    /// Target and unnormalised weight of each position, in the order of the flattened tensors.
-    scored: Vec<(u32, f32)>,
+/// What the loss of a token weighs, by its kind.
+#[derive(Clone, Debug)]
+pub struct Objective {
+    layout: VocabLayout,
+    weights: TokenWeights,
+    /// Of each codebook.
+    audio: Vec<f64>,
 }
 
-impl<B: Backend> Batch<B> {
-    /// Uploads sequences of equal length.
-    pub fn new(sequences: &[Sequence], device: &B::Device) -> Self {
+impl Objective {
+    /// Weights for a vocabulary.
+    ///
+    /// # Errors
+    /// Weights for another number of codebooks.
+    pub fn new(weights: &TokenWeights, layout: &VocabLayout) -> Result<Self> {
+        let audio = weights.audio(layout.codebooks).map_err(Error::Plan)?;
+        Ok(Self {
+            layout: layout.clone(),
+            weights: weights.clone(),
+            audio,
+        })
+    }
+
+    fn weight(&self, target: u32) -> f64 {
+        match self.layout.kind(target) {
+            TokenKind::Text => self.weights.text,
+            TokenKind::Marker => self.weights.marker,
+            TokenKind::Audio(codebook) => self.audio[codebook],
+        }
+    }
+
+    /// Weight of each position of a sequence: 0 where its successor is not to be predicted.
+    pub(super) fn weights(&self, sequence: &Sequence) -> Vec<f64> {
+        let weight = |(target, mask): (u32, f32)| match mask {
+            0.0 => 0.0,
+            mask => f64::from(mask) * self.weight(target),
+        };
+        scored(sequence).map(weight).collect()
+    }
+
+    /// Sum of the weights of sequences, by which those of a batch are divided.
+    pub fn total(&self, sequences: &[Sequence]) -> f64 {
+        let total = sequences.iter().flat_map(|sequence| self.weights(sequence));
+        total.sum::<f64>().max(f64::MIN_POSITIVE)
+    }
+
+    /// Uploads sequences of equal length, whose weights are divided by `total`.
+    ///
+    /// # Errors
+    /// A token that is not in the vocabulary.
+    pub fn batch<B: Backend>(
+        &self,
+        sequences: &[Sequence],
+        total: f64,
+        device: &B::Device,
+    ) -> Result<Batch<B>> {
         let (batch, time) = (sequences.len(), sequences[0].tokens.len());
-        let ints = |ids: Vec<i32>| Tensor::from_data(TensorData::new(ids, [batch, time]), device);
-        let tokens = sequences
+        let tokens: Vec<i32> = sequences
             .iter()
             .flat_map(|s| s.tokens.iter().map(|&id| id as i32))
             .collect();
-        let scored: Vec<(u32, f32)> = sequences.iter().flat_map(scored).collect();
-        let total = scored
-            .iter()
-            .map(|(_, weight)| f64::from(*weight))
-            .sum::<f64>()
-            .max(f64::MIN_POSITIVE);
-        let weights: Vec<f32> = scored
-            .iter()
-            .map(|(_, weight)| (f64::from(*weight) / total) as f32)
-            .collect();
+        self.check(&tokens)?;
+        let targets = sequences.iter().flat_map(scored);
+        let targets: Vec<i32> = targets.map(|(target, _)| target as i32).collect();
+        let weights = sequences.iter().flat_map(|s| self.weights(s));
+        let weights: Vec<f32> = weights.map(|weight| (weight / total) as f32).collect();
         let segments: Vec<&[u32]> = sequences.iter().map(|s| s.segment_ids.as_slice()).collect();
-        Self {
+        let ints = |ids| Tensor::from_data(TensorData::new(ids, [batch, time]), device);
+        Ok(Batch {
             tokens: ints(tokens),
-            targets: ints(scored.iter().map(|(target, _)| *target as i32).collect()),
+            targets: ints(targets),
             weights: Tensor::from_data(TensorData::new(weights, [batch, time]), device),
             mask: attention_mask(&segments, device),
-            scored,
-        }
+        })
     }
 
-    /// Adds each token's negative log-likelihood to `losses`.
-    pub fn score(&self, nll: &[f32], losses: &mut Losses) {
-        for (&(target, weight), &nll) in self.scored.iter().zip(nll) {
-            losses.add(target, f64::from(weight), f64::from(nll));
+    fn check(&self, tokens: &[i32]) -> Result<()> {
+        let size = self.layout.vocab_size;
+        match tokens.iter().find(|&&id| id as u32 >= size) {
+            Some(&id) => Err(Error::Token {
+                id: id as u32,
+                vocab_size: size,
+            }),
+            None => Ok(()),
         }
     }
 }
 
-/// Target and weight of each position of a sequence.
+/// Target of each position of a sequence, and whether it counts (as a weight); the last has no successor, and weight 0.
 pub(super) fn scored(sequence: &Sequence) -> impl Iterator<Item = (u32, f32)> + '_ {
     let next = sequence
         .tokens
@@ -67,53 +105,4 @@ pub(super) fn scored(sequence: &Sequence) -> impl Iterator<Item = (u32, f32)> + 
         .skip(1)
         .chain(std::iter::once(&sequence.tokens[0]));
     next.copied().zip(sequence.loss_weights.iter().copied())
-}
-
-/// Weighted sums of losses by token kind.
-pub struct Losses<'a> {
-    vocab: &'a VocabLayout,
-    /// (kind, Σ weight, Σ weight · nll) in the order of the vocabulary.
-    sums: Vec<(TokenKind, f64, f64)>,
-}
-
-impl<'a> Losses<'a> {
-    /// No losses yet.
-    pub fn new(vocab: &'a VocabLayout) -> Self {
-        let sums = TokenKind::all(vocab.codebooks)
-            .into_iter()
-            .map(|kind| (kind, 0.0, 0.0))
-            .collect();
-        Self { vocab, sums }
-    }
-
-    /// Adds one token.
-    pub fn add(&mut self, target: u32, weight: f64, nll: f64) {
-        if weight == 0.0 {
-            return;
-        }
-        let kind = self.vocab.kind(target);
-        if let Some(sum) = self.sums.iter_mut().find(|(other, ..)| *other == kind) {
-            sum.1 += weight;
-            sum.2 += weight * nll;
-        }
-    }
-
-    /// Mean over all tokens, in nats; NaN without tokens.
-    pub fn mean(&self) -> f64 {
-        let (weight, loss) = self
-            .sums
-            .iter()
-            .fold((0.0, 0.0), |(w, l), (_, weight, loss)| {
-                (w + weight, l + loss)
-            });
-        loss / weight
-    }
-
-    /// Means of the kinds that occurred, in nats.
-    pub fn by_kind(&self) -> Breakdown {
-        let present = self.sums.iter().filter(|(_, weight, _)| *weight > 0.0);
-        present
-            .map(|(kind, weight, loss)| (kind.to_string(), loss / weight))
-            .collect()
-    }
 }

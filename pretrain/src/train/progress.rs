@@ -80,6 +80,15 @@ impl Progress {
         }
     }
 
+    /// Something that the user should know.
+    pub fn warn(&self, message: &str) {
+        let line = format!("pretrain: {message}");
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => eprintln!("{line}"),
+        }
+    }
+
     /// Removes the bar.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {

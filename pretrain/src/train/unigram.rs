@@ -3,7 +3,8 @@
 use mixes::{Loader, Sequence};
 use shards::VocabLayout;
 
-use super::batch::{Losses, scored};
+use super::Losses;
+use super::batch::scored;
 use crate::metrics::Unigram;
 
 /// Training tokens counted at most; the frequencies of a larger corpus do not change the baseline.
@@ -30,13 +31,12 @@ pub fn unigram(
         }
     }
     let total = counts.iter().sum::<u64>() as f64;
-    let mut losses = Losses::new(vocab);
+    let mut losses = Losses::new(vocab, ["all"]);
     for (target, weight) in validation.iter().flat_map(scored) {
-        losses.add(
-            target,
-            f64::from(weight),
-            (total / counts[target as usize] as f64).ln(),
-        );
+        let nll = (total / counts[target as usize] as f64).ln();
+        if weight != 0.0 {
+            losses.add_token(0, target, f64::from(weight), nll);
+        }
     }
     Ok(Unigram {
         loss: losses.mean(),

@@ -94,18 +94,17 @@ pub enum Error {
         /// The name asked for.
         name: String,
     },
-    /// A codec can be had neither from the cache nor from the hub.
-    #[error(
-        "`{file}` of `{repo}` is not in the cache {} and cannot be downloaded (two ways on: `--codec PATH` with a folder of \
-         `config.json` and `model.safetensors`, or `--codec mel-rvq`, which is embedded): {reason}", cache.display()
-    )]
+    /// A codec or model can be had neither from the cache nor from the hub.
+    #[error("`{file}` of `{repo}` is not in the cache {} and cannot be downloaded ({advice}): {reason}", cache.display())]
     Download {
         /// The repository, `OWNER/NAME`.
         repo: String,
         /// The file wanted.
-        file: &'static str,
+        file: String,
         /// The cache looked in.
         cache: PathBuf,
+        /// What can be done without it.
+        advice: &'static str,
         /// What stands in the way, and what to do about it.
         reason: String,
     },

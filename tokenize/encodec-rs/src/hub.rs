@@ -1,4 +1,4 @@
-//! Codecs of the Hugging Face hub: found in its cache, or downloaded into it.
+//! Codecs and other models of the Hugging Face hub: found in its cache, or downloaded into it.
 //!
 //! The cache is the one of Python's `huggingface_hub`, so that each finds what the other has downloaded:
 //! ```text
@@ -22,6 +22,16 @@ use self::download::Client;
 use crate::models::{self, CONFIG_FILE, WEIGHTS_FILE};
 use crate::{Error, Result};
 
+/// The branch that is meant if none is named.
+const MAIN: &str = "main";
+/// Why nothing is downloaded.
+const OFFLINE: &str = "HF_HUB_OFFLINE is set";
+/// What else can be done if a codec can not be had.
+const WITHOUT_CODEC: &str = "two ways on: `--codec PATH` with a folder of `config.json` and `model.safetensors`, or \
+                             `--codec mel-rvq`, which is embedded";
+/// The same for any other model.
+const WITHOUT_MODEL: &str = "its folder, copied from another machine, can be given instead";
+
 /// Repositories whose codecs are known to work. The part after the slash will do as a name.
 pub const KNOWN: [&str; 6] = [
     "kyutai/mimi",
@@ -35,14 +45,16 @@ pub const KNOWN: [&str; 6] = [
 /// The repository that `name` means: one of [`KNOWN`], in full or without its owner, or any other `OWNER/NAME`.
 pub fn repository(name: &str) -> Option<&str> {
     let short = |repo: &&str| repo.split('/').nth(1) == Some(name);
-    let part = |text: &str| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        !text.is_empty() && !text.starts_with(['.', '-']) && text.chars().all(plain)
-    };
     match name.split_once('/') {
         None => KNOWN.into_iter().find(short),
-        Some((owner, rest)) => (part(owner) && part(rest)).then_some(name),
+        Some((owner, rest)) => (is_plain(owner) && is_plain(rest)).then_some(name),
     }
+}
+
+/// Whether a text can be a part of an address, and the name of a file or folder that is not hidden.
+fn is_plain(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    !text.is_empty() && !text.starts_with(['.', '-']) && text.chars().all(plain)
 }
 
 /// Access to the hub and to its cache.
@@ -114,47 +126,106 @@ impl Hub {
     /// before its weights are downloaded.
     pub fn folder(&self, repo: &str) -> Result<PathBuf> {
         let place = self.cache.join(folder_name(repo));
-        let snapshot = fs::read_to_string(place.join("refs/main"))
-            .ok()
-            .map(|commit| place.join("snapshots").join(commit.trim()));
-        let missing = |file: &&str| {
-            snapshot
-                .as_ref()
-                .is_none_or(|snapshot| !snapshot.join(file).is_file())
-        };
-        let missing = [CONFIG_FILE, WEIGHTS_FILE].into_iter().find(missing);
-        match (missing, snapshot) {
+        let snapshot = cache::snapshot(&place, MAIN);
+        match (
+            missing(snapshot.as_deref(), &[CONFIG_FILE, WEIGHTS_FILE]),
+            snapshot,
+        ) {
             (None, Some(snapshot)) => Ok(snapshot),
             (Some(file), _) if self.offline => {
-                Err(self.failed(repo, file, "HF_HUB_OFFLINE is set".to_owned()))
+                Err(self.failed(repo, file, WITHOUT_CODEC, OFFLINE.to_owned()))
             }
             _ => self.download(repo, &place),
         }
     }
 
+    /// The folder of files of `repo`, `OWNER/NAME`, at `revision`: a branch, a tag or a commit. Names of files are without
+    /// folders. All are of one commit.
+    ///
+    /// If all that are `needed` are in the cache, the network is not looked at. Else those that are missing are downloaded,
+    /// and so are those `optional` ones that the repository has.
+    ///
+    /// # Errors
+    /// [`Error::Download`]
+    pub fn files(
+        &self,
+        repo: &str,
+        revision: &str,
+        needed: &[&str],
+        optional: &[&str],
+    ) -> Result<PathBuf> {
+        let failed = |file: &str, reason: String| self.failed(repo, file, WITHOUT_MODEL, reason);
+        let names = needed.iter().chain(optional);
+        if let Some(name) = [revision].iter().chain(names).find(|name| !is_plain(name)) {
+            return Err(failed(name, "it is no plain name".to_owned()));
+        }
+        let place = self.cache.join(folder_name(repo));
+        let snapshot = cache::snapshot(&place, revision);
+        match (missing(snapshot.as_deref(), needed), snapshot) {
+            (None, Some(snapshot)) => return Ok(snapshot),
+            (Some(file), _) if self.offline => return Err(failed(file, OFFLINE.to_owned())),
+            _ => {}
+        }
+        let client = Client::new(self, repo, &place);
+        let known = |revision| {
+            let commit = cache::snapshot(&place, revision)?;
+            Some(commit.file_name()?.to_str()?.to_owned())
+        };
+        let commit = match known(revision) {
+            Some(commit) => commit,
+            None => {
+                let first = needed[0];
+                let commit = client.commit(first, revision);
+                commit.map_err(|reason| failed(first, reason))?
+            }
+        };
+        // those that are needed come last: when they are there, nothing is missing
+        for file in optional {
+            let found = client.find(file, &commit);
+            found.map_err(|reason| failed(file, reason))?;
+        }
+        for file in needed {
+            let got = client.get(file, &commit);
+            got.map_err(|reason| failed(file, reason))?;
+        }
+        if revision != commit {
+            let written = cache::write_reference(&place, revision, &commit);
+            written.map_err(|reason| failed(needed[0], reason))?;
+        }
+        Ok(place.join("snapshots").join(commit))
+    }
+
     /// Both files at one commit, then the reference to it.
     fn download(&self, repo: &str, place: &Path) -> Result<PathBuf> {
+        let failed = |file, reason| self.failed(repo, file, WITHOUT_CODEC, reason);
         let client = Client::new(self, repo, place);
         let commit = client
-            .get(CONFIG_FILE, "main")
-            .map_err(|reason| self.failed(repo, CONFIG_FILE, reason))?;
+            .get(CONFIG_FILE, MAIN)
+            .map_err(|reason| failed(CONFIG_FILE, reason))?;
         let snapshot = place.join("snapshots").join(&commit);
         models::check_architecture(&snapshot.join(CONFIG_FILE))?;
         client
             .get(WEIGHTS_FILE, &commit)
-            .and_then(|_| cache::write_reference(place, &commit))
-            .map_err(|reason| self.failed(repo, WEIGHTS_FILE, reason))?;
+            .and_then(|_| cache::write_reference(place, MAIN, &commit))
+            .map_err(|reason| failed(WEIGHTS_FILE, reason))?;
         Ok(snapshot)
     }
 
-    fn failed(&self, repo: &str, file: &'static str, reason: String) -> Error {
+    fn failed(&self, repo: &str, file: &str, advice: &'static str, reason: String) -> Error {
         Error::Download {
             repo: repo.to_owned(),
-            file,
+            file: file.to_owned(),
             cache: self.cache.clone(),
+            advice,
             reason,
         }
     }
+}
+
+/// The first of `files` that is not in the folder of a commit.
+fn missing<'a>(snapshot: Option<&Path>, files: &[&'a str]) -> Option<&'a str> {
+    let is_missing = |file: &&str| snapshot.is_none_or(|snapshot| !snapshot.join(file).is_file());
+    files.iter().copied().find(is_missing)
 }
 
 fn folder_name(repo: &str) -> String {

@@ -28,14 +28,9 @@ pub fn extend_tokenizer(
     codebooks: usize,
     codebook_size: usize,
 ) -> Result<VocabLayout> {
-    let bad = |problem: String| Error::Tokenizer {
-        path: base.into(),
-        problem,
-    };
+    let bad = |problem: String| bad_tokenizer(base, problem);
     check_audio_size(codebooks, codebook_size).map_err(bad)?;
-    let bytes = fs::read(base).map_err(Error::io("read base tokenizer", base))?;
-    let json: Value =
-        serde_json::from_slice(&bytes).map_err(|error| bad(format!("it is not JSON: {error}")))?;
+    let json = read_tokenizer(base)?;
     let (json, layout) = extend(json, codebooks, codebook_size).map_err(bad)?;
     let text = serde_json::to_vec(&json).expect("JSON values have a JSON form");
     check_loaded(&text, &json, &layout).map_err(bad)?;
@@ -53,6 +48,27 @@ pub fn extend_tokenizer(
     write_json(&out.join("tokenizer_config.json"), &config)?;
     write_json(&out.join("audio_vocab.json"), &layout)?;
     Ok(layout)
+}
+
+/// How many ids the tokenizer file `path` (any Hugging Face `tokenizer.json`) has: one more than the largest.
+///
+/// A model's embedding matrix often has more rows, which stand for nothing.
+pub fn tokenizer_ids(path: &Path) -> Result<usize> {
+    let ids = token_ids(&read_tokenizer(path)?).map_err(|problem| bad_tokenizer(path, problem))?;
+    Ok(ids.values().max().map_or(0, |max| *max as usize + 1))
+}
+
+fn read_tokenizer(path: &Path) -> Result<Value> {
+    let bytes = fs::read(path).map_err(Error::io("read base tokenizer", path))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| bad_tokenizer(path, format!("it is not JSON: {error}")))
+}
+
+fn bad_tokenizer(path: &Path, problem: String) -> Error {
+    Error::Tokenizer {
+        path: path.into(),
+        problem,
+    }
 }
 
 /// The extended tokenizer and its layout, or what is wrong with the base.

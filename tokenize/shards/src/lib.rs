@@ -31,7 +31,7 @@ pub use counts::DocumentCounts;
 pub use dataset::{Dataset, Job, Manifest, ShardEntry};
 pub use document::{Document, Segment};
 pub use error::{Error, Result};
-pub use extend::extend_tokenizer;
+pub use extend::{extend_tokenizer, tokenizer_ids};
 pub use layout::{TokenKind, VocabLayout, pua_char};
 pub use meta::{CodecInfo, ShardMeta, TokenizerInfo};
 pub use read_at::ReadAt;

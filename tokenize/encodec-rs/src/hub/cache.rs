@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
@@ -44,12 +44,21 @@ pub fn link(blob: &Path, pointer: &Path) -> Result<(), String> {
     fs::rename(blob, pointer).map_err(|e| on_disk(pointer, &e))
 }
 
-/// Makes `commit` the one of the branch `main`.
-pub fn write_reference(place: &Path, commit: &str) -> Result<(), String> {
+/// The folder of a revision, if it is known: a branch or tag by its reference, a commit by its folder.
+pub fn snapshot(place: &Path, revision: &str) -> Option<PathBuf> {
+    let snapshots = place.join("snapshots");
+    match fs::read_to_string(place.join("refs").join(revision)) {
+        Ok(commit) => Some(snapshots.join(commit.trim())),
+        Err(_) => Some(snapshots.join(revision)).filter(|folder| folder.is_dir()),
+    }
+}
+
+/// Makes `commit` the one of the branch or tag `name`.
+pub fn write_reference(place: &Path, name: &str, commit: &str) -> Result<(), String> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let path = place.join("refs/main");
+    let path = place.join("refs").join(name);
     let unique = COUNT.fetch_add(1, Ordering::Relaxed);
-    let beside = place.join(format!("refs/main.{}-{unique}", std::process::id()));
+    let beside = place.join(format!("refs/{name}.{}-{unique}", std::process::id()));
     create_parent(&path)?;
     let write = || {
         let mut file = File::create(&beside)?;

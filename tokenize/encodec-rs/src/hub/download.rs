@@ -13,7 +13,7 @@ use ureq::Agent;
 use ureq::http::{HeaderMap, StatusCode};
 
 use super::cache::{create_parent, length, link, on_disk, sha256};
-use super::failure::{Attempt, Failure, Retry, broken, refused};
+use super::failure::{Attempt, Failure, Retry, Stop, broken, refused};
 use super::{Hub, folder_name};
 
 /// Access to one repository.
@@ -62,24 +62,30 @@ impl<'a> Client<'a> {
     ///
     /// The error is the reason, as text.
     pub fn get(&self, file: &str, revision: &str) -> Result<String, String> {
-        let url = format!(
-            "{}/{}/resolve/{revision}/{file}",
-            self.hub.endpoint, self.repo
-        );
-        let bar = ProgressBar::no_length().with_style(
-            ProgressStyle::with_template(
-                "{prefix}: {bytes} of {total_bytes}, {bytes_per_sec}, {eta} {msg}",
-            )
-            .expect("a fixed template"),
-        );
-        bar.set_prefix(format!("{} {file}", self.repo));
+        self.bring(file, revision).map_err(Stop::reason)
+    }
+
+    /// The same for a file that the repository may lack, at a commit that it has; returns whether it is there.
+    pub fn find(&self, file: &str, commit: &str) -> Result<bool, String> {
+        match self.bring(file, commit) {
+            Ok(_) => Ok(true),
+            Err(Stop::Absent(_)) => Ok(false),
+            Err(stop) => Err(stop.reason()),
+        }
+    }
+
+    /// The commit that `revision` is, by the answer for `file`.
+    pub fn commit(&self, file: &str, revision: &str) -> Result<String, String> {
+        let bar = self.bar(file);
         let mut retry = Retry::new(self.hub.pause, &bar);
-        let remote = loop {
-            match self.describe(&url) {
-                Ok(remote) => break remote,
-                Err(failure) => retry.after(failure)?,
-            }
-        };
+        let remote = self.described(file, revision, &mut retry);
+        Ok(remote.map_err(Stop::reason)?.commit)
+    }
+
+    fn bring(&self, file: &str, revision: &str) -> Result<String, Stop> {
+        let bar = self.bar(file);
+        let mut retry = Retry::new(self.hub.pause, &bar);
+        let remote = self.described(file, revision, &mut retry)?;
         (retry.reached, retry.failures) = (true, 0);
         let blob = self.place.join("blobs").join(&remote.etag);
         create_parent(&blob)?;
@@ -92,6 +98,28 @@ impl<'a> Client<'a> {
         drop(lock);
         bar.finish_and_clear();
         Ok(remote.commit)
+    }
+
+    fn bar(&self, file: &str) -> ProgressBar {
+        let style = "{prefix}: {bytes} of {total_bytes}, {bytes_per_sec}, {eta} {msg}";
+        let style = ProgressStyle::with_template(style).expect("a fixed template");
+        let bar = ProgressBar::no_length().with_style(style);
+        bar.set_prefix(format!("{} {file}", self.repo));
+        bar
+    }
+
+    /// What the hub says of a file, asked again where that helps.
+    fn described(&self, file: &str, revision: &str, retry: &mut Retry) -> Result<Remote, Stop> {
+        let url = format!(
+            "{}/{}/resolve/{revision}/{file}",
+            self.hub.endpoint, self.repo
+        );
+        loop {
+            match self.describe(&url) {
+                Ok(remote) => return Ok(remote),
+                Err(failure) => retry.after(failure)?,
+            }
+        }
     }
 
     /// Asks for the file's commit, hash and size, following redirects within the endpoint only: the host of files does not
@@ -132,7 +160,7 @@ impl<'a> Client<'a> {
     }
 
     /// Downloads to `BLOB.incomplete`, checks it, and gives it its name. The caller holds the lock.
-    fn fetch(&self, remote: &Remote, blob: &Path, retry: &mut Retry) -> Result<(), String> {
+    fn fetch(&self, remote: &Remote, blob: &Path, retry: &mut Retry) -> Result<(), Stop> {
         let mut partial = blob.as_os_str().to_owned();
         partial.push(".incomplete");
         let partial = PathBuf::from(partial);
@@ -158,15 +186,15 @@ impl<'a> Client<'a> {
             fs::remove_file(&partial).map_err(|e| on_disk(&partial, &e))?;
             // what was there before may have been damaged
             if mismatched {
-                return Err(format!(
+                return Err(Stop::Lasting(format!(
                     "{} was downloaded twice with the SHA-256 {found} instead of {}; the server, or a proxy before it, \
                      serves a damaged file",
                     remote.url, remote.etag
-                ));
+                )));
             }
             mismatched = true;
         }
-        fs::rename(&partial, blob).map_err(|e| on_disk(blob, &e))
+        Ok(fs::rename(&partial, blob).map_err(|e| on_disk(blob, &e))?)
     }
 
     /// Requests what `partial` lacks, appends it, and sees that it is on the disk and of the right length.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use ureq::http::{HeaderMap, StatusCode};
 
+use super::Hub;
 use super::download::text;
-use super::{CONFIG_FILE, Hub, WEIGHTS_FILE};
 
 /// Attempts in a row that may fail; one that brought a byte starts the count anew.
 const ATTEMPTS: u32 = 6;
@@ -20,6 +20,31 @@ pub enum Failure {
     Unreachable(String),
     /// It will not go better.
     Lasting(String),
+    /// There is no such file or repository.
+    Absent(String),
+}
+
+/// Why there are no more attempts, and what to do about it.
+pub enum Stop {
+    /// There is no such file or repository.
+    Absent(String),
+    /// Anything else.
+    Lasting(String),
+}
+
+impl Stop {
+    /// As text.
+    pub fn reason(self) -> String {
+        match self {
+            Self::Absent(reason) | Self::Lasting(reason) => reason,
+        }
+    }
+}
+
+impl From<String> for Stop {
+    fn from(reason: String) -> Self {
+        Self::Lasting(reason)
+    }
 }
 
 /// What comes of an attempt.
@@ -48,15 +73,16 @@ impl<'a> Retry<'a> {
     }
 
     /// Returns when it is time for the next attempt, or the reason why there should be none.
-    pub fn after(&mut self, failure: Failure) -> Result<(), String> {
+    pub fn after(&mut self, failure: Failure) -> Result<(), Stop> {
         let reason = match failure {
-            Failure::Lasting(reason) => return Err(reason),
-            Failure::Unreachable(reason) if !self.reached => return Err(reason),
+            Failure::Absent(reason) => return Err(Stop::Absent(reason)),
+            Failure::Lasting(reason) => return Err(Stop::Lasting(reason)),
+            Failure::Unreachable(reason) if !self.reached => return Err(Stop::Lasting(reason)),
             Failure::Unreachable(reason) | Failure::Passing(reason) => reason,
         };
         self.failures += 1;
         if self.failures == ATTEMPTS {
-            return Err(format!("{reason} ({ATTEMPTS} attempts)"));
+            return Err(Stop::Lasting(format!("{reason} ({ATTEMPTS} attempts)")));
         }
         self.bar.set_message(format!("(trying again: {reason})"));
         std::thread::sleep(self.pause * 2u32.pow(self.failures - 1));
@@ -116,10 +142,14 @@ pub fn refused(
         403 => format!(
             "accept the conditions at {page}, and check that the token in HF_TOKEN may read the repository"
         ),
-        404 if code == "EntryNotFound" => format!(
-            "the repository has no such file, and codecs are read from {CONFIG_FILE} and {WEIGHTS_FILE}"
-        ),
-        404 => "check the name; there is no folder of this name here either".to_owned(),
+        404 => {
+            let advice = match code {
+                "EntryNotFound" => "the repository has no such file, which is needed",
+                "RevisionNotFound" => "the repository has no such branch, tag or commit",
+                _ => "check the name; there is no folder of this name here either",
+            };
+            return Failure::Absent(format!("{url} answers {status}; {advice}"));
+        }
         _ => "is HF_ENDPOINT a Hugging Face hub?".to_owned(),
     };
     Failure::Lasting(format!("{url} answers {status}; {advice}"))

@@ -1,0 +1,199 @@
+//! What a run needs of a device's memory, before it begins.
+//!
+//! The counts are those of the tensors that Burn keeps; the activations' are calibrated against measured runs
+//! (docs/training.md has the table). Allocators and code add some 5 %.
+
+use std::fmt;
+
+use experiments::{ModelConfig, Plan, Precision};
+use mixes::{ComponentSummary, LoaderOptions, LoaderSummary};
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+use crate::error::{Error, Result};
+use crate::train::Cut;
+
+/// Bytes of an f32.
+const F32: u64 = 4;
+/// Rows of logits that the loss has at a time.
+const LOGIT_ROWS: u64 = 256;
+/// Part of the free memory that a run may take.
+const SHARE: f64 = 0.95;
+
+/// Bytes by purpose.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Estimate {
+    /// Parameters, f32.
+    pub parameters: u64,
+    /// Their gradients.
+    pub gradients: u64,
+    /// Moments, and a moving average of the parameters.
+    pub optimizer: u64,
+    /// What the backward pass needs of the forward pass.
+    pub activations: u64,
+    /// Logits of the tokens that are in the loss at a time, and what else comes and goes.
+    pub temporary: u64,
+    /// The copy of parameters and moments that is written while training goes on.
+    pub checkpoint: u64,
+    /// Decoded row groups of the corpus.
+    pub data: u64,
+}
+
+impl Estimate {
+    /// Of a plan with a vocabulary of `vocab_size` rows, cut as said; `data` are the loader's bytes.
+    pub fn new(plan: &Plan, vocab_size: usize, cut: Cut, data: u64) -> Self {
+        let parameters = F32 * plan.model.parameters(vocab_size);
+        let moments = match plan.optimizer.muon {
+            // the layers' matrices have one instead of two
+            Some(_) => 2 * parameters - F32 * hidden_matrices(&plan.model),
+            None => 2 * parameters,
+        };
+        let average = plan.ema_decay.map_or(0, |_| parameters);
+        let head = F32 * (vocab_size * plan.model.hidden_size) as u64;
+        Self {
+            parameters,
+            gradients: parameters,
+            optimizer: moments + average,
+            activations: activations(plan, cut),
+            temporary: F32 * LOGIT_ROWS * vocab_size as u64 + 3 * head,
+            checkpoint: parameters + moments + average,
+            data,
+        }
+    }
+
+    /// The sum.
+    pub fn total(&self) -> u64 {
+        self.parts().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Names and bytes.
+    pub fn parts(&self) -> [(&'static str, u64); 7] {
+        [
+            ("parameters", self.parameters),
+            ("gradients", self.gradients),
+            ("optimizer", self.optimizer),
+            ("activations", self.activations),
+            ("temporary", self.temporary),
+            ("checkpoint", self.checkpoint),
+            ("data", self.data),
+        ]
+    }
+}
+
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let parts: Vec<String> = self
+            .parts()
+            .iter()
+            .map(|(name, bytes)| format!("{name} {}", gib(*bytes)))
+            .collect();
+        write!(f, "{}: {}", gib(self.total()), parts.join(", "))
+    }
+}
+
+/// Refuses a run that does not fit into `limit` bytes, with what would.
+///
+/// # Errors
+/// [`Error::Memory`].
+pub fn check(plan: &Plan, vocab_size: usize, cut: Cut, data: u64, limit: u64) -> Result<()> {
+    let estimate = Estimate::new(plan, vocab_size, cut, data);
+    if fits(&estimate, limit) {
+        return Ok(());
+    }
+    Err(Error::Memory {
+        estimate: estimate.to_string(),
+        limit: gib(limit),
+        advice: match suggest(plan, vocab_size, data, limit) {
+            Some(Cut {
+                micro_batch,
+                recompute: false,
+            }) => format!("With --micro-batch {micro_batch} it would fit"),
+            Some(Cut { micro_batch, .. }) => {
+                format!("With --micro-batch {micro_batch} --recompute it would fit")
+            }
+            None => "Not even one sequence at a time would fit: take a smaller model, shorter sequences or more memory".into(),
+        },
+    })
+}
+
+/// The largest micro-batch that divides the batch and fits, without recomputation if one does.
+pub fn suggest(plan: &Plan, vocab_size: usize, data: u64, limit: u64) -> Option<Cut> {
+    let divisors = (1..=plan.batch_size)
+        .rev()
+        .filter(|size| plan.batch_size.is_multiple_of(*size));
+    let divisors: Vec<usize> = divisors.collect();
+    let cuts = [false, true].into_iter().flat_map(|recompute| {
+        divisors.iter().map(move |&micro_batch| Cut {
+            micro_batch,
+            recompute,
+        })
+    });
+    cuts.into_iter()
+        .find(|&cut| fits(&Estimate::new(plan, vocab_size, cut, data), limit))
+}
+
+fn fits(estimate: &Estimate, limit: u64) -> bool {
+    estimate.total() as f64 <= SHARE * limit as f64
+}
+
+/// Memory that this process may still take, in bytes: what is free, or what its control group leaves of it.
+pub fn available() -> u64 {
+    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = System::new_with_specifics(memory);
+    let free = system.available_memory();
+    match system.cgroup_limits() {
+        Some(group) => free.min(group.free_memory),
+        None => free,
+    }
+}
+
+/// Bytes of the row groups that a loader keeps decoded: two windows of each component.
+pub fn data(summary: &LoaderSummary) -> u64 {
+    /// Between those of an audio token (2) and of a text token (4).
+    const BYTES: u64 = 3;
+    let kept = 2 * LoaderOptions::WINDOW_GROUPS;
+    let component = |component: &ComponentSummary| {
+        let groups = component.row_groups.max(1) as u64;
+        BYTES * component.train_tokens / groups * groups.min(kept as u64)
+    };
+    summary.components.iter().map(component).sum()
+}
+
+/// Bytes of activations, of one micro-batch.
+fn activations(plan: &Plan, cut: Cut) -> u64 {
+    let model = &plan.model;
+    let tokens = (cut.micro_batch * plan.seq_len) as u64;
+    let [hidden, inner, head_dim] =
+        [model.hidden_size, model.intermediate_size, model.head_dim].map(|x| x as u64);
+    let [heads, kv_heads] =
+        [model.num_attention_heads, model.num_key_value_heads].map(|x| x as u64);
+    let bytes = match plan.precision {
+        Precision::F32 => F32,
+        Precision::Bf16 => 2,
+    };
+    // Norms and rotations are in f32 whatever the precision.
+    let normed = F32 * 6 * hidden + F32 * 8 * (heads + kv_heads) * head_dim;
+    let products = bytes * (2 * hidden + 5 * inner + (3 * heads + 4 * kv_heads) * head_dim);
+    let scores = heads * plan.seq_len as u64 * (3 * F32 + 1);
+    let layer = tokens * (normed + products + scores);
+    let layers = model.num_hidden_layers as u64;
+    match cut.recompute {
+        false => layers * layer,
+        true => layer + layers * tokens * hidden * bytes,
+    }
+}
+
+/// Parameters of the layers' matrices.
+fn hidden_matrices(model: &ModelConfig) -> u64 {
+    let norms = 2 * model.hidden_size + 2 * model.head_dim;
+    let layers = model.parameters(0) - model.hidden_size as u64;
+    layers - (model.num_hidden_layers * norms) as u64
+}
+
+/// Bytes as people read them.
+fn gib(bytes: u64) -> String {
+    let bytes = bytes as f64;
+    match bytes >= 0.1 * 1024f64.powi(3) {
+        true => format!("{:.1} GiB", bytes / 1024f64.powi(3)),
+        false => format!("{:.1} MiB", bytes / 1024f64.powi(2)),
+    }
+}

@@ -1,0 +1,379 @@
+//! A run in progress.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use burn::tensor::backend::AutodiffBackend;
+use experiments::Plan;
+use kernels::Kernels;
+use mixes::{Batches, ComponentSummary, Loader, Sequence};
+
+use super::losses::Losses;
+use super::peak::peak_memory;
+use super::progress::Progress;
+use super::stop::Stop;
+use super::{Phases, RunSummary, StepOutput, Trainer, diverged, unigram};
+use crate::checkpoint::{STATE_FORMAT, Snapshot, State, Writer, Written, plan_sha256};
+use crate::error::{Error, Result};
+use crate::metrics::{
+    ComponentRecord, Record, RunRecord, StepTime, TrainRecord, Unigram, ValidationRecord,
+};
+use crate::run_dir::RunDir;
+
+/// A run, from its present step to its last.
+pub(super) struct Run<'a, B: AutodiffBackend> {
+    pub plan: &'a Plan,
+    pub loader: Arc<Loader>,
+    pub batches: Batches,
+    pub components: Vec<ComponentSummary>,
+    pub validation: Vec<Sequence>,
+    /// Number of the component of each validation sequence.
+    pub validation_of: Vec<usize>,
+    pub dir: RunDir,
+    pub trainer: Trainer<B>,
+    pub writer: Writer,
+    pub progress: Progress,
+    pub stop: Stop,
+    pub meter: Meter,
+    /// When the last checkpoint was begun.
+    pub written: Instant,
+    /// Part of the device's peak that one token a second takes.
+    pub flops_share: f64,
+    /// Whether the last record could not be written.
+    pub unrecorded: bool,
+}
+
+/// Time since the last training record.
+#[derive(Default)]
+pub(super) struct Meter {
+    steps: u64,
+    phases: Phases,
+    checkpoint: Duration,
+    /// Time that no step shows: reading ahead, records, signals.
+    total: Duration,
+}
+
+impl<B> Run<'_, B>
+where
+    B: AutodiffBackend + Kernels,
+    B::InnerBackend: Kernels,
+{
+    pub fn run(mut self) -> Result<RunSummary> {
+        let plan = self.plan;
+        let unigram = self.start()?;
+        while self.trainer.step() < plan.steps {
+            self.train_step()?;
+            let step = self.trainer.step();
+            let last = step == plan.steps;
+            if last || step.is_multiple_of(plan.validate_every) {
+                self.validate()?;
+            }
+            let asked = self.stop.asked();
+            if last || asked.is_some() || self.is_checkpoint_due(step) {
+                self.checkpoint(last || asked.is_some())?;
+            }
+            let written = self.writer.poll();
+            self.tell(written);
+            if let Some(signal) = asked.filter(|_| !last) {
+                self.finish_writing()?;
+                self.progress.finish();
+                return Err(Error::Stopped { signal, step });
+            }
+        }
+        self.finish_writing()?;
+        self.progress.finish();
+        self.summary(unigram)
+    }
+
+    fn summary(&self, unigram: Unigram) -> Result<RunSummary> {
+        // Also when nothing was left to do: the last validation of the run is its result.
+        let records = Record::read_all(&self.dir.path().join("metrics.jsonl"))?;
+        let validation = records.into_iter().rev().find_map(|record| match record {
+            Record::Validation(validation) => Some(validation),
+            _ => None,
+        });
+        let steps = self.plan.steps;
+        Ok(RunSummary {
+            parameters: self.parameters(),
+            vocab_size: self.vocab_size(),
+            steps,
+            tokens: steps * self.plan.tokens_per_step(),
+            validation: validation.expect("a run validates at its first and at its last step"),
+            unigram,
+            checkpoint: self.dir.checkpoints().join(format!("step-{steps}")),
+            report: crate::report::write_report(self.dir.path())?,
+        })
+    }
+
+    /// The records a run begins with, written or read back; returns the baseline.
+    fn start(&mut self) -> Result<Unigram> {
+        let records = Record::read_all(&self.dir.path().join("metrics.jsonl"))?;
+        if let Some(Record::Run(run)) = records.into_iter().next() {
+            return Ok(run.unigram);
+        }
+        let vocab = self.loader.vocab().layout();
+        let unigram = unigram::unigram(&self.loader, &self.validation, self.plan.seq_len, vocab)?;
+        let component = |component: &ComponentSummary| ComponentRecord {
+            source: component.name.clone(),
+            view: component.view.to_string(),
+            documents: component.train_documents,
+            tokens: component.train_tokens,
+            sequences: component.sequences_per_epoch,
+            validation_documents: component.validation_documents,
+            validation_tokens: component.validation_tokens,
+        };
+        self.dir.record(&Record::Run(RunRecord {
+            name: self.plan.name.clone(),
+            parameters: self.parameters(),
+            steps: self.plan.steps,
+            batch: self.plan.batch_size as u64,
+            seq_len: self.plan.seq_len as u64,
+            components: self.components.iter().map(component).collect(),
+            unigram: unigram.clone(),
+        }))?;
+        self.validate()?;
+        Ok(unigram)
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.loader.vocab().layout().vocab_size as usize
+    }
+
+    fn parameters(&self) -> u64 {
+        self.plan.model.parameters(self.vocab_size())
+    }
+
+    fn tokens(&self) -> u64 {
+        self.trainer.step() * self.plan.tokens_per_step()
+    }
+
+    fn losses(&self) -> Losses<'_> {
+        let names = self.components.iter().map(|c| c.name.as_str());
+        Losses::new(self.loader.vocab().layout(), names)
+    }
+
+    fn train_step(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let step = self.trainer.step() + 1;
+        let is_logged = step == self.plan.steps || step.is_multiple_of(self.plan.log_every);
+        let sequences = self.batches.next().expect("batches end with an error")?;
+        let waited = start.elapsed();
+        let out = match self.trainer.train_step(&sequences, is_logged) {
+            Err(error @ Error::Diverged { .. }) => return Err(self.dump(&sequences, error)),
+            out => out?,
+        };
+        if out.skipped {
+            self.progress.warn(&format!(
+                "step {step} is left out: its objective is {:.3} and its gradient norm {:.3}",
+                out.objective, out.grad_norm
+            ));
+        }
+        self.meter.add(out.phases, waited, start.elapsed());
+        if is_logged {
+            let record = self.train_record(&sequences, &out)?;
+            self.progress.step(&record);
+            self.note(Record::Train(record));
+        }
+        Ok(())
+    }
+
+    /// Records that cannot be written, on a full disk, are kept until they can.
+    fn note(&mut self, record: Record) {
+        let recorded = self.dir.record(&record);
+        if let Err(error) = &recorded
+            && !self.unrecorded
+        {
+            self.progress.warn(&format!(
+                "{error}; metrics are kept until they can be written"
+            ));
+        }
+        self.unrecorded = recorded.is_err();
+    }
+
+    fn train_record(&mut self, sequences: &[Sequence], out: &StepOutput) -> Result<TrainRecord> {
+        let mut losses = self.losses();
+        let first = (self.trainer.step() - 1) * self.plan.batch_size as u64;
+        let nll = out.nll.chunks(self.plan.seq_len);
+        for ((number, sequence), nll) in (first..).zip(sequences).zip(nll) {
+            losses.add(self.loader.component(number)?, sequence, nll);
+        }
+        let (loss, by_kind, by_component) =
+            (losses.mean(), losses.by_kind(), losses.by_component());
+        let norms = out.norms.as_ref();
+        Ok(TrainRecord {
+            step: self.trainer.step(),
+            tokens: self.tokens(),
+            lr: out.lr,
+            loss,
+            objective: out.objective,
+            z_loss: out.z_loss,
+            grad_norm: out.grad_norm,
+            update_norm: norms.map_or(0.0, |norms| norms.update),
+            param_norm: norms.map_or(f64::NAN, |norms| norms.params),
+            logit_rms: out.logit_rms,
+            skipped_steps: self.trainer.spikes().map_or(0, |spikes| spikes.skipped()),
+            by_kind,
+            by_component,
+            time: std::mem::take(&mut self.meter)
+                .time(self.plan.tokens_per_step(), self.flops_share),
+        })
+    }
+
+    fn validate(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let model = self.trainer.inference_model();
+        let mut losses = self.losses();
+        let nll = self.trainer.evaluate(&model, &self.validation)?;
+        let sequences = self.validation_of.iter().zip(&self.validation);
+        for ((&component, sequence), nll) in sequences.zip(nll.chunks(self.plan.seq_len)) {
+            losses.add(component, sequence, nll);
+        }
+        let record = ValidationRecord {
+            step: self.trainer.step(),
+            tokens: self.tokens(),
+            loss: losses.mean(),
+            by_kind: losses.by_kind(),
+            by_component: losses.by_component(),
+            secs: start.elapsed().as_secs_f64(),
+        };
+        self.progress.validation(&record);
+        self.note(Record::Validation(record));
+        Ok(())
+    }
+
+    fn is_checkpoint_due(&self, step: u64) -> bool {
+        let config = &self.plan.checkpoint;
+        let minutes = self.written.elapsed().as_secs_f64() / 60.0;
+        step.is_multiple_of(config.every_steps)
+            || config.every_minutes.is_some_and(|every| minutes >= every)
+    }
+
+    /// Copies the state, and has it written while training goes on. No checkpoint is ahead of the metrics: without them
+    /// there is none either.
+    fn checkpoint(&mut self, must: bool) -> Result<()> {
+        let start = Instant::now();
+        if let Err(error) = self.dir.sync() {
+            if must {
+                return Err(error);
+            }
+            let step = self.trainer.step();
+            self.tell_failed(step, &error);
+            self.written = Instant::now();
+            return Ok(());
+        }
+        let snapshot = self.snapshot();
+        let before = self.writer.write(snapshot);
+        self.tell(before);
+        self.written = Instant::now();
+        self.meter.checkpoint += start.elapsed();
+        self.meter.total += start.elapsed();
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let step = self.trainer.step();
+        Snapshot {
+            state: State {
+                format: STATE_FORMAT,
+                step,
+                updates: self.trainer.optimizer().updates(),
+                tokens: self.tokens(),
+                next_sequence: step * self.plan.batch_size as u64,
+                data_sha256: self.loader.summary().data_sha256,
+                tokenizer_sha256: self.loader.vocab().info().sha256.clone(),
+                vocab_size: self.vocab_size(),
+                codec: self.loader.codec().cloned(),
+                codebooks: self.loader.codebooks(),
+                spikes: self.trainer.spikes().cloned(),
+                plan_sha256: plan_sha256(self.plan),
+                plan: self.plan.clone(),
+                files: Default::default(),
+            },
+            model: self.trainer.params(),
+            optimizer: self.trainer.optimizer().state(),
+            ema: self.trainer.ema(),
+            tokenizer_dir: self.loader.tokenizer_dir(),
+        }
+    }
+
+    /// A checkpoint that could not be written is no reason to stop: the one before is intact, and the next may succeed.
+    fn tell(&self, written: Option<Written>) {
+        let Some(written) = written else { return };
+        if let Err(error) = &written.folder {
+            self.tell_failed(written.step, error);
+        }
+        for problem in &written.problems {
+            let step = written.step;
+            self.progress
+                .warn(&format!("after the checkpoint of step {step}: {problem}"));
+        }
+    }
+
+    fn tell_failed(&self, step: u64, error: &Error) {
+        self.progress.warn(&format!(
+            "the checkpoint of step {step} is not written: {error}; training goes on"
+        ));
+    }
+
+    /// Waits for the last checkpoint, which must succeed.
+    fn finish_writing(&mut self) -> Result<()> {
+        match self.writer.wait() {
+            Some(Written {
+                folder: Err(error), ..
+            }) => Err(error),
+            written => {
+                self.tell(written);
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps what it takes to see a step's failure again, and gives the failure back.
+    fn dump(&mut self, sequences: &[Sequence], error: Error) -> Error {
+        let before = self.writer.wait();
+        self.tell(before);
+        let folder = self.dir.path().join("diverged");
+        let written = self
+            .snapshot()
+            .write(&folder)
+            .and_then(|dir| diverged::write_batch(&dir, sequences).map(|()| dir));
+        match written {
+            Ok(dir) => self.progress.warn(&format!(
+                "the state before the step and its sequences are in {}; look at them with `pretrain replay {0}`",
+                dir.display()
+            )),
+            Err(error) => self
+                .progress
+                .warn(&format!("the failed step could not be kept: {error}")),
+        }
+        self.progress.finish();
+        error
+    }
+}
+
+impl Meter {
+    fn add(&mut self, phases: Phases, waited: Duration, total: Duration) {
+        self.steps += 1;
+        self.phases.data += phases.data + waited;
+        self.phases.forward += phases.forward;
+        self.phases.backward += phases.backward;
+        self.phases.optimizer += phases.optimizer;
+        self.total += total;
+    }
+
+    fn time(self, tokens_per_step: u64, flops_share: f64) -> StepTime {
+        let secs = self.total.as_secs_f64();
+        let tokens_per_sec = (self.steps * tokens_per_step) as f64 / secs;
+        StepTime {
+            secs,
+            data_secs: self.phases.data.as_secs_f64(),
+            forward_secs: self.phases.forward.as_secs_f64(),
+            backward_secs: self.phases.backward.as_secs_f64(),
+            optimizer_secs: self.phases.optimizer.as_secs_f64(),
+            checkpoint_secs: self.checkpoint.as_secs_f64(),
+            tokens_per_sec,
+            mfu: Some(tokens_per_sec * flops_share),
+            peak_memory: peak_memory(),
+        }
+    }
+}
