@@ -1,7 +1,6 @@
 //! What a run needs of a device's memory, before it begins.
 //!
-//! The counts are those of the tensors that Burn keeps; the activations' are calibrated against measured runs
-//! (docs/training.md has the table). Allocators and code add some 5 %.
+//! An upper bound, compared with measured runs in docs/training.md. Activations are those that Burn's autodiff keeps.
 
 use std::fmt;
 
@@ -16,6 +15,8 @@ use crate::train::Cut;
 const F32: u64 = 4;
 /// Rows of logits that the loss has at a time.
 const LOGIT_ROWS: u64 = 256;
+/// Tensors of the size of the embedding that its update has beside the embedding itself.
+const UPDATED: u64 = 3;
 /// Part of the free memory that a run may take.
 const SHARE: f64 = 0.95;
 
@@ -28,10 +29,8 @@ pub struct Estimate {
     pub gradients: u64,
     /// Moments, and a moving average of the parameters.
     pub optimizer: u64,
-    /// What the backward pass needs of the forward pass.
-    pub activations: u64,
-    /// Logits of the tokens that are in the loss at a time, and what else comes and goes.
-    pub temporary: u64,
+    /// What comes and goes in a step: first activations and logits, then, when those are gone, parts of the update.
+    pub step: u64,
     /// The copy of parameters and moments that is written while training goes on.
     pub checkpoint: u64,
     /// Decoded row groups of the corpus.
@@ -48,13 +47,13 @@ impl Estimate {
             None => 2 * parameters,
         };
         let average = plan.ema_decay.map_or(0, |_| parameters);
-        let head = F32 * (vocab_size * plan.model.hidden_size) as u64;
+        let logits = F32 * LOGIT_ROWS * vocab_size as u64;
+        let update = UPDATED * F32 * (vocab_size * plan.model.hidden_size) as u64;
         Self {
             parameters,
             gradients: parameters,
             optimizer: moments + average,
-            activations: activations(plan, cut),
-            temporary: F32 * LOGIT_ROWS * vocab_size as u64 + 3 * head,
+            step: (activations(plan, cut) + logits).max(update),
             checkpoint: parameters + moments + average,
             data,
         }
@@ -66,13 +65,12 @@ impl Estimate {
     }
 
     /// Names and bytes.
-    pub fn parts(&self) -> [(&'static str, u64); 7] {
+    pub fn parts(&self) -> [(&'static str, u64); 6] {
         [
             ("parameters", self.parameters),
             ("gradients", self.gradients),
             ("optimizer", self.optimizer),
-            ("activations", self.activations),
-            ("temporary", self.temporary),
+            ("step", self.step),
             ("checkpoint", self.checkpoint),
             ("data", self.data),
         ]

@@ -82,8 +82,7 @@ pub fn initial_weights<B: Backend>(
             ),
         });
     }
-    // all of it is replaced, so the seed does not matter
-    let model = Qwen3::new(config, vocab_size, 0, device);
+    let model = Qwen3::zeros(config, vocab_size, device);
     Ok(InitialWeights {
         model: fill_params(model, tensor)?,
         notes,
