@@ -48,6 +48,7 @@ def plan(name, shape, tied, mix, batch, lr, tokens=None, steps=None, vocab="mari
         "schedule": kind, "min_lr_ratio": min_lr_ratio, "warmup_steps": warmup_steps,
         "decay_steps": floor(decay * steps) if kind == "wsd" else steps - warmup_steps,
         "tokens": steps * batch * seq, "parameters": parameters(shape, rows, tied),
+        "non_embedding_parameters": parameters(shape, 0, tied),
         "forward_flops": forward_flops_per_token(shape, rows, seq) * (steps * batch * seq), **optimizer,
     }
 

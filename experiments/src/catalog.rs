@@ -86,7 +86,7 @@ fn entry(name: &'static str) -> Result<CatalogEntry> {
     let experiment = load(name)?;
     let mut entry = CatalogEntry {
         name,
-        what: experiment.resolve(&[], &[])?.what,
+        what: experiment.what().into(),
         models: Vec::new(),
         tokens: Vec::new(),
         batch: Vec::new(),
@@ -95,7 +95,7 @@ fn entry(name: &'static str) -> Result<CatalogEntry> {
         variants: Vec::new(),
     };
     for variant in experiment.variants() {
-        let resolved = crate::resolve::variant(&experiment, variant, &[])?;
+        let resolved = crate::resolve::resolve_variant(&experiment, variant, &[])?;
         let (model, plan) = (&resolved.plan.model, &resolved.plan);
         let shape = || format!("{}x{}", model.hidden_size, model.num_hidden_layers);
         add(
@@ -157,13 +157,13 @@ impl fmt::Display for Catalog {
     }
 }
 
-/// Up to four of a list; of a longer one the first, the last, and how many there are.
+/// Up to four of a list; of a longer one the first, the last, and how many there are. What prints alike is printed once.
 fn brief<T>(list: &[T], print: impl Fn(&T) -> String) -> String {
-    match list {
-        [first, .., last] if list.len() > 4 => {
-            format!("{} … {} ({})", print(first), print(last), list.len())
-        }
-        _ => list.iter().map(print).collect::<Vec<_>>().join(", "),
+    let mut printed: Vec<_> = list.iter().map(print).collect();
+    printed.dedup();
+    match &printed[..] {
+        [first, .., last] if printed.len() > 4 => format!("{first} … {last} ({})", printed.len()),
+        few => few.join(", "),
     }
 }
 
@@ -189,16 +189,12 @@ mod tests {
         let catalog = catalog().unwrap();
         let listed: Vec<_> = catalog.0.iter().map(|entry| entry.name).collect();
         assert_eq!(listed, names());
-        assert!(
-            catalog
-                .0
-                .iter()
-                .all(|entry| !entry.what.is_empty() || entry.name == "quickstart")
-        );
+        assert!(catalog.0.iter().all(|entry| !entry.what.is_empty()));
         let exp = catalog.0.iter().find(|e| e.name == "exp2.1").unwrap();
         assert_eq!(exp.models, ["4b", "1.7b", "600m", "135m"]);
         assert_eq!((exp.batch.as_slice(), exp.lr.len()), (&[512][..], 3));
         let printed = catalog.to_string();
+        assert!(!printed.contains("500B, 500B"));
         for expected in [
             "500B",
             "4.243e-3",
@@ -208,6 +204,17 @@ mod tests {
             assert!(
                 printed.contains(expected),
                 "{expected} is not in\n{printed}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_readme_has_a_row_for_each() {
+        let readme = include_str!("../README.md");
+        for name in names() {
+            assert!(
+                readme.contains(&format!("| [`{name}`]({name}.toml) |")),
+                "{name}"
             );
         }
     }

@@ -50,15 +50,16 @@ impl Computed {
         Ok(Self { steps, lr })
     }
 
-    /// Puts the values where a plan has them.
-    pub(crate) fn put<'a>(&'a self, table: &mut DeTable<'a>) {
+    /// The table with the values where a plan has them.
+    pub(crate) fn put<'a>(&'a self, mut table: DeTable<'a>) -> DeTable<'a> {
         if let Some(steps) = &self.steps {
-            insert(table, "steps", steps);
+            insert(&mut table, "steps", steps);
         }
         let optimizer = table.get_mut("optimizer").map(Spanned::get_mut);
         if let (Some(lr), Some(DeValue::Table(optimizer))) = (&self.lr, optimizer) {
             insert(optimizer, "lr", lr);
         }
+        table
     }
 }
 

@@ -68,14 +68,16 @@ impl Document {
             .map_err(|e| self.problem(e.span().map_or(at, |span| span.start), e.message()))
     }
 
-    /// `exp2.1.toml:12`, or what was given on the command line.
+    /// `exp2.1.toml:12`, or `exp2.1.toml, --set batch_size=0`.
     pub(crate) fn place(&self, at: usize) -> String {
         let piece = self.pieces.iter().find(|piece| piece.range.contains(&at));
         let Some(piece) = piece else {
             return String::new();
         };
         if !piece.lines {
-            return piece.label.clone();
+            let own = self.pieces.iter().rfind(|piece| piece.lines);
+            let own = own.map_or("", |own| &own.label);
+            return format!("{own}, {}", piece.label);
         }
         let before = self.text.get(piece.range.start..at).unwrap_or_default();
         format!("{}:{}", piece.label, 1 + before.matches('\n').count())

@@ -17,7 +17,8 @@ const MAX_BASES: usize = 8;
 /// An experiment: a file, which may have variants. It is looked at, and [resolved](Experiment::resolve) to plans.
 #[derive(Clone, Debug)]
 pub struct Experiment {
-    pub(crate) name: String,
+    name: String,
+    what: String,
     /// The file and its bases, the lowest first.
     pub(crate) sources: Vec<Source>,
     axes: Vec<Axis>,
@@ -51,8 +52,10 @@ pub fn load(name_or_path: &str) -> Result<Experiment> {
     }
     let document = Document::new(&sources);
     let mut table = merged(&document)?;
-    let name = table.get("name").and_then(|name| name.get_ref().as_str());
-    let name = name.unwrap_or(name_or_path).to_string();
+    let text = |key: &str| Some(table.get(key)?.get_ref().as_str()?.to_string());
+    // what is missing, or no string, is refused with the plan's other values
+    let name = text("name").unwrap_or_else(|| name_or_path.into());
+    let what = text("what").unwrap_or_default();
     let sweep = table.remove("sweep");
     let sweep = sweep.map(|sweep| match sweep.get_ref() {
         DeValue::Table(sweep_table) => document.read(sweep_table.clone(), sweep.span().start),
@@ -67,6 +70,7 @@ pub fn load(name_or_path: &str) -> Result<Experiment> {
     };
     Ok(Experiment {
         name,
+        what,
         sweep: sweep.transpose()?,
         sources,
         axes,
@@ -78,6 +82,11 @@ impl Experiment {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What it is about, in a few words. A variant may have words of its own.
+    pub fn what(&self) -> &str {
+        &self.what
     }
 
     /// What its variants differ in, in the order of the file.
@@ -128,7 +137,7 @@ impl Experiment {
     /// [`Error`] for unknown variants, unknown or missing keys, overrides that are not `key=value`, mixtures that there are not,
     /// and values no run could use.
     pub fn resolve(&self, selection: &[String], overrides: &[String]) -> Result<resolve::Resolved> {
-        resolve::variant(self, self.select(selection)?[0], overrides)
+        resolve::resolve_variant(self, self.select(selection)?[0], overrides)
     }
 
     fn variant(&self, given: &str) -> Result<&Variant> {

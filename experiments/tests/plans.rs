@@ -26,6 +26,7 @@ struct Expected {
     decay_steps: u64,
     tokens: u64,
     parameters: u64,
+    non_embedding_parameters: u64,
     forward_flops: f64,
     weight_decay: f64,
     beta1: f64,
@@ -111,12 +112,23 @@ fn check(found: &Resolved, expected: &Expected) {
         summary.lr,
         expected.lr
     );
-    // sums of exact integers, which differ where products exceed 2^53
-    let flops = summary.flops.forward / expected.forward_flops;
-    assert!(
-        (flops - 1.0).abs() < 1e-14,
-        "{name}: forward FLOPs off by {flops}"
+    let inner = summary.non_embedding_parameters;
+    assert_eq!(
+        inner, expected.non_embedding_parameters,
+        "{name}: without embeddings"
     );
+    let per_parameter = expected.tokens as f64 / expected.parameters as f64;
+    assert!(near(summary.tokens_per_parameter, per_parameter), "{name}");
+    // sums of exact integers, which differ where products exceed 2^53
+    let six_nd = 6.0 * expected.parameters as f64 * expected.tokens as f64;
+    for (flops, wanted) in [
+        (summary.flops.forward, expected.forward_flops),
+        (summary.flops.training, 3.0 * expected.forward_flops),
+        (summary.flops.six_nd, six_nd),
+    ] {
+        let off = flops / wanted - 1.0;
+        assert!(off.abs() < 1e-14, "{name}: {flops} FLOPs, off by {off}");
+    }
 
     let optimizer = &plan.optimizer;
     let numbers = [
@@ -163,6 +175,15 @@ fn a_run_of_the_config_file_of_a_run_is_the_same_run() {
         let again = resolve(path.to_str().unwrap(), &[]).unwrap();
         assert_eq!(again, resolved.plan);
     }
+}
+
+/// Layers, variants and rules leave a file alone that has none.
+#[test]
+fn the_quickstart_is_a_plan_that_states_every_number() {
+    let mut stated: toml::Table = include_str!("../quickstart.toml").parse().unwrap();
+    assert!(stated.remove("what").is_some());
+    let stated: Plan = stated.try_into().unwrap();
+    assert_eq!(resolve("quickstart", &[]).unwrap(), stated);
 }
 
 #[test]
