@@ -45,7 +45,7 @@ impl FromStr for Hardware {
             reason,
         };
         let lower = given.to_lowercase();
-        // names end with an x too (mi300x), so a number must follow
+        // names have an x of their own: mi300x, rtx4090
         let (name, count) = match lower.rsplit_once('x') {
             Some((name, count)) if !count.is_empty() && !is_device(&lower) => (name, count),
             _ => (lower.as_str(), "1"),
@@ -162,6 +162,8 @@ mod tests {
             ("h100x8", "h100x8"),
             ("H200x16", "h200x16"),
             ("a100", "a100x1"),
+            ("rtx4090", "rtx4090x1"),
+            ("rtx4090x2", "rtx4090x2"),
             ("mi300x", "mi300xx1"),
             ("mi300xx4", "mi300xx4"),
             ("h100-pciex2", "h100-pciex2"),
