@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pretrain::metrics::Record;
 use pretrain::trackers::scalars;
 use serde_json::Value;
-use tests::{TrainJob, bin, kill_at_random, run, run_ok};
+use tests::{TrainJob, bin, run, run_ok};
 
 /// Scalars by tag and step, as the bits of an f32.
 type Scalars = BTreeMap<(String, u64), u32>;
@@ -111,14 +111,23 @@ fn metrics(run: &Path) -> Scalars {
 fn tensorboard_shows_the_metrics_of_a_run_that_was_killed_and_resumed() {
     let job = TrainJob::new();
     let out = job.path("run");
-    let start = Instant::now();
-    run_ok(&mut job.resume(&job.path("undisturbed")));
-    let duration = start.elapsed();
-    let program = || job.resume(&out);
-    let ended = kill_at_random(program, duration, 6, 0, || {});
-    run_ok(&mut job.resume(&out));
+    // long enough to be met at work
+    let program = || {
+        let mut command = job.resume(&out);
+        command.args(["--set", "steps=120"]);
+        command
+    };
+    for lines in [20, 60] {
+        let mut child = program().stderr(Stdio::null()).spawn().unwrap();
+        while lines_of(&out) < lines {
+            thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success(), "it was at work");
+    }
+    run_ok(&mut program());
     let (shown, files) = tensorboard(&out);
-    assert!(ended.killed > 0 && files > 1, "{ended:?}, {files} files");
+    assert_eq!(files, 3, "a file for each start");
     for tag in [
         "train/loss",
         "norm/grad",
@@ -126,14 +135,14 @@ fn tensorboard_shows_the_metrics_of_a_run_that_was_killed_and_resumed() {
         "time/secs",
     ] {
         let steps = shown.keys().filter(|key| key.0 == tag).count();
-        assert_eq!(steps, 24, "{tag}");
+        assert_eq!(steps, 120, "{tag}");
     }
     assert_eq!(
         shown
             .keys()
             .filter(|key| key.0 == "validation/loss")
             .count(),
-        5
+        21
     );
     let want = metrics(&out);
     // our JSON reader may be wrong in a number's last digit, which rounds a tie the other way
@@ -144,6 +153,12 @@ fn tensorboard_shows_the_metrics_of_a_run_that_was_killed_and_resumed() {
     let keys = shown.keys().chain(want.keys());
     let wrong: Vec<_> = keys.filter(|key| !same(key)).collect();
     assert!(wrong.is_empty(), "not as in metrics.jsonl: {wrong:?}");
+}
+
+/// Lines of a run's metrics so far.
+fn lines_of(run: &Path) -> usize {
+    let text = fs::read_to_string(run.join("metrics.jsonl"));
+    text.map_or(0, |text| text.lines().count())
 }
 
 /// A finished run, and one of the same name that has been killed in its middle.
