@@ -3,8 +3,10 @@
 use crate::{AcousticWeights, Error, Plan, Result, ScheduleConfig};
 
 /// What was found wrong first, if anything.
-pub(crate) fn check(plan: &Plan, origin: &str) -> Result<()> {
-    let check = Check { origin };
+///
+/// `place` says where a dotted key is written.
+pub(crate) fn check(plan: &Plan, place: &dyn Fn(&str) -> String) -> Result<()> {
+    let check = Check { place };
     check.sizes(plan)?;
     check.model(plan)?;
     check.optimizer(plan)?;
@@ -14,7 +16,7 @@ pub(crate) fn check(plan: &Plan, origin: &str) -> Result<()> {
 }
 
 struct Check<'a> {
-    origin: &'a str,
+    place: &'a dyn Fn(&str) -> String,
 }
 
 impl Check<'_> {
@@ -181,7 +183,7 @@ impl Check<'_> {
         match ok {
             true => Ok(()),
             false => Err(Error::Value {
-                origin: self.origin.into(),
+                place: (self.place)(key),
                 key,
                 found: found.to_string(),
                 wanted,

@@ -3,21 +3,18 @@
 use std::path::PathBuf;
 
 /// Result of resolving an experiment.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an experiment cannot be resolved to a plan.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Neither a built-in experiment nor a file.
-    #[error(
-        "no experiment `{name}`: known are {}; or give the path of a .toml file",
-        known.join(", ")
-    )]
+    #[error("no experiment `{name}`; {hint}; or give the path of a .toml file")]
     Unknown {
         /// What was asked for.
         name: String,
-        /// The built-in experiments.
-        known: Vec<&'static str>,
+        /// The nearest, or all.
+        hint: String,
     },
     /// The file could not be read.
     #[error("cannot read experiment {}: {source}", path.display())]
@@ -28,12 +25,44 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file is not TOML, has unknown or missing keys, or values of the wrong type.
-    #[error("experiment {origin}: {message}")]
+    #[error("experiment {place}: {message}")]
     Parse {
-        /// The file.
-        origin: String,
-        /// Line, key and reason, as the TOML parser words them.
+        /// File and line, or argument.
+        place: String,
+        /// Key and reason.
         message: String,
+    },
+    /// A variant that there is not.
+    #[error("experiment {experiment} has no {wanted}; {hint}")]
+    Variant {
+        /// The experiment.
+        experiment: String,
+        /// What was asked for.
+        wanted: String,
+        /// The nearest, or all.
+        hint: String,
+    },
+    /// A run that begins with a checkpoint, asked for as one that begins from scratch.
+    #[error(
+        "{name} begins with step {step} of the run {run}, so it cannot be trained from scratch; run it with `{program}`"
+    )]
+    Continues {
+        /// The run.
+        name: String,
+        /// The run whose checkpoint it begins with.
+        run: String,
+        /// That checkpoint.
+        step: u64,
+        /// The program for it.
+        program: &'static str,
+    },
+    /// Hardware that is not known.
+    #[error("hardware `{given}`: {reason}; write it as h100x8, a device and how many")]
+    Hardware {
+        /// The argument.
+        given: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A `--set` that is not `key=value`.
     #[error("--set `{given}`: {reason}; write it as --set optimizer.lr=1e-3")]
@@ -44,10 +73,10 @@ pub enum Error {
         reason: String,
     },
     /// A value that no run could use.
-    #[error("experiment {origin}: {key} is {found}, but must be {wanted}")]
+    #[error("experiment {place}: {key} is {found}, but must be {wanted}")]
     Value {
-        /// The file.
-        origin: String,
+        /// File and line, or argument.
+        place: String,
         /// Dotted key.
         key: &'static str,
         /// Its value.
@@ -56,6 +85,22 @@ pub enum Error {
         wanted: &'static str,
     },
     /// The mixture it names.
-    #[error(transparent)]
-    Mixture(#[from] mixes::Error),
+    #[error("experiment {place}: {source}")]
+    Mixture {
+        /// File and line, or argument.
+        place: String,
+        /// What is wrong with it.
+        source: Box<mixes::Error>,
+    },
+}
+
+/// Which of `known` was probably meant; all of them, if none is near.
+pub(crate) fn suggestion<S: AsRef<str>>(given: &str, known: &[S]) -> String {
+    let distance = |known: &str| strsim::damerau_levenshtein(given, known);
+    let known = || known.iter().map(AsRef::as_ref);
+    let nearest = known().min_by_key(|known| distance(known));
+    match nearest.filter(|near| distance(near) <= near.len().div_ceil(3)) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => format!("known: {}", known().collect::<Vec<_>>().join(", ")),
+    }
 }

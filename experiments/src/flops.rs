@@ -1,6 +1,32 @@
 //! Floating-point operations of a model, counted once for the trainer and the scaling studies.
 
-use crate::ModelConfig;
+use serde::Serialize;
+
+use crate::{ModelConfig, Plan};
+
+/// Floating-point operations of a run, by the three conventions that papers have.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Flops {
+    /// Of all forward passes, attention included: [`forward_flops_per_token`]. The recipe's IsoFLOP budgets are these.
+    pub forward: f64,
+    /// Of forward and backward passes, three times as many. MFU is of these.
+    pub training: f64,
+    /// 6 · parameters · tokens (Kaplan et al., arXiv 2001.08361), here with both embeddings counted.
+    #[serde(rename = "6nd")]
+    pub six_nd: f64,
+}
+
+impl Flops {
+    /// Of a plan, with a vocabulary of `vocab_size` rows.
+    pub fn of(plan: &Plan, vocab_size: usize) -> Self {
+        let tokens = plan.tokens() as f64;
+        Self {
+            forward: forward_flops_per_token(&plan.model, vocab_size, plan.seq_len) * tokens,
+            training: training_flops_per_token(&plan.model, vocab_size, plan.seq_len) * tokens,
+            six_nd: 6.0 * plan.model.parameters(vocab_size) as f64 * tokens,
+        }
+    }
+}
 
 /// Forward FLOPs a token, as Levanter counts them (`lm_flops_per_token`):
 /// `L·(6·h·i + 2h(H·d + 2·K·d) + 2h² + T·(4·H·d + 3·H)) + 2·h·V` with `d = h / H`.

@@ -111,6 +111,37 @@ pub enum ScheduleConfig {
     },
 }
 
+impl ScheduleConfig {
+    /// Steps of the warm-up, in a run of `steps`. A fraction of a step is left out, as in Levanter.
+    pub fn warmup_steps(&self, steps: u64) -> u64 {
+        match *self {
+            Self::Wsd { warmup, .. }
+            | Self::Linear { warmup, .. }
+            | Self::Cosine { warmup, .. }
+            | Self::Constant { warmup }
+            | Self::InverseSqrt { warmup, .. } => count(warmup, steps),
+        }
+    }
+
+    /// Steps in which the rate falls, in a run of `steps`: the last ones, except of an inverse root, which falls from its
+    /// timescale on.
+    pub fn decay_steps(&self, steps: u64) -> u64 {
+        match *self {
+            Self::Wsd { decay, .. } => count(decay, steps),
+            Self::Linear { .. } | Self::Cosine { .. } => steps - self.warmup_steps(steps),
+            Self::Constant { .. } => 0,
+            Self::InverseSqrt { timescale, .. } => steps.saturating_sub(timescale as u64),
+        }
+    }
+}
+
+fn count(fraction_or_steps: f64, steps: u64) -> u64 {
+    match fraction_or_steps <= 1.0 {
+        true => (fraction_or_steps * steps as f64) as u64,
+        false => fraction_or_steps as u64,
+    }
+}
+
 fn default_timescale() -> f64 {
     10_000.0
 }
@@ -134,4 +165,24 @@ fn default_window() -> usize {
 
 fn default_sigma() -> f64 {
     6.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fractions_and_numbers_of_steps() {
+        let steps = |toml: &str| {
+            let schedule: ScheduleConfig = toml::from_str(toml).unwrap();
+            (schedule.warmup_steps(1005), schedule.decay_steps(1005))
+        };
+        let wsd = "kind = 'wsd'\nwarmup = 0.1\ndecay = 200\nmin_lr_ratio = 0";
+        assert_eq!(steps(wsd), (100, 200));
+        let linear = "kind = 'linear'\nwarmup = 5\nmin_lr_ratio = 0";
+        assert_eq!(steps(linear), (5, 1000));
+        assert_eq!(steps("kind = 'constant'\nwarmup = 0"), (0, 0));
+        let root = "kind = 'inverse-sqrt'\nwarmup = 0\nmin_lr_ratio = 0\ntimescale = 5";
+        assert_eq!(steps(root), (0, 1000));
+    }
 }

@@ -64,6 +64,11 @@ impl Plan {
     pub fn tokens_per_step(&self) -> u64 {
         (self.batch_size * self.seq_len) as u64
     }
+
+    /// Tokens read in the whole run.
+    pub fn tokens(&self) -> u64 {
+        self.steps * self.tokens_per_step()
+    }
 }
 
 /// Number format of the layers' computations.

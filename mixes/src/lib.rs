@@ -28,7 +28,9 @@ pub use batches::{Batches, Share};
 pub use error::{Error, Result};
 pub use index::is_validation;
 pub use loader::{Loader, LoaderOptions, SimulatedEpoching};
-pub use mixture::{CatalogEntry, Component, Mixture, Packing, Stage, Start, StopStrategy};
+pub use mixture::{
+    CatalogEntry, Component, Mixture, Packing, Stage, Start, StopStrategy, evaluate,
+};
 pub use permutation::{Permutation, PermutationKind};
 pub use schedule::Schedule;
 pub use sequence::Sequence;

@@ -1,9 +1,9 @@
-//! Weights as the paper writes them: `.95*37/241`, `.217 - (n-1)*.053*.336`.
+//! Numbers as the paper writes them: `.95*37/241`, `.217 - (n-1)*.053*.336`, `.003*sqrt(batch/256)`.
 //!
 //! ```text
 //! sum     = product { ("+" | "-") product }
 //! product = factor { ("*" | "/") factor }
-//! factor  = "-" factor | "(" sum ")" | number | parameter
+//! factor  = "-" factor | "(" sum ")" | "sqrt" "(" sum ")" | number | parameter
 //! ```
 
 use super::file::Amount;
@@ -24,8 +24,11 @@ impl Amount {
     }
 }
 
-/// The value of an expression, a finite number.
-pub(super) fn evaluate(text: &str, parameters: &Parameters) -> Result<f64, String> {
+/// The value of an expression, a finite number: `+ - * / ( )`, `sqrt( )`, numbers and parameters.
+///
+/// # Errors
+/// What is wrong with it: a sentence that quotes the expression.
+pub fn evaluate(text: &str, parameters: &[(String, f64)]) -> Result<f64, String> {
     let fail = |problem: String| format!("expression {text:?}: {problem}");
     if text.len() > MAX_LEN {
         return Err(format!(
@@ -83,7 +86,7 @@ fn in_name(c: char) -> bool {
 
 struct Parser<'a> {
     rest: &'a str,
-    parameters: &'a Parameters,
+    parameters: &'a [(String, f64)],
 }
 
 impl<'a> Parser<'a> {
@@ -117,13 +120,22 @@ impl<'a> Parser<'a> {
                 let closed = self.take([')', ')']);
                 closed.map(|_| value).ok_or("a `(` is not closed".into())
             }
-            None if self.rest.starts_with(starts_name) => self.parameter(),
+            None if self.rest.starts_with(starts_name) => self.name(),
             None => self.number(),
         }
     }
 
-    fn parameter(&mut self) -> Result<f64, String> {
+    /// A parameter, or `sqrt` of what is in parentheses behind it.
+    fn name(&mut self) -> Result<f64, String> {
         let name = self.take_while(in_name);
+        self.skip_space();
+        match name == "sqrt" && self.rest.starts_with('(') {
+            true => Ok(self.factor()?.sqrt()),
+            false => self.parameter(name),
+        }
+    }
+
+    fn parameter(&self, name: &str) -> Result<f64, String> {
         let found = self.parameters.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| *value).ok_or_else(|| {
             let known: Vec<_> = self.parameters.iter().map(|(n, _)| n.as_str()).collect();
@@ -200,6 +212,7 @@ mod tests {
             ("total_tokens * (1 - .2)", 4e11),
             (" 1.5e-2+2E3 ", 2000.015),
             ("2*3+4*5", 26.0),
+            ("2*sqrt (n+1) / sqrt(16)", 1.0),
         ] {
             assert_eq!(evaluate(text, &parameters()), Ok(expected), "{text}");
         }
@@ -219,6 +232,8 @@ mod tests {
             ("½", "found '½'"),
             ("m", "no parameter \"m\"; known: n, total_tokens"),
             ("1/(n-3)", "not a finite number"),
+            ("sqrt(-1)", "not a finite number"),
+            ("sqrt 2", "no parameter \"sqrt\""),
             (&"(".repeat(257), "at most 256"),
         ] {
             let problem = evaluate(text, &parameters()).unwrap_err();

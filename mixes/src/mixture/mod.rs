@@ -13,6 +13,7 @@ mod stages;
 mod union;
 
 pub use describe::CatalogEntry;
+pub use expression::evaluate;
 
 use crate::error::Result;
 use crate::permutation::PermutationKind;
