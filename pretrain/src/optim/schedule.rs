@@ -7,18 +7,14 @@ use experiments::ScheduleConfig;
 /// Levanter's conventions: linear from 0 at step 0, so that the first step only gathers moments; a fraction of the steps is
 /// rounded down; the final rate is reached at `step = steps`, one past the last.
 pub fn learning_rate(config: &ScheduleConfig, peak: f64, steps: u64, step: u64) -> f64 {
-    let warmup = count(warmup(config), steps);
+    let warmup = config.warmup_steps(steps);
     if step < warmup {
         return linear(0.0, peak, warmup, step);
     }
     let (after, left) = (step - warmup, steps - warmup);
     match *config {
-        ScheduleConfig::Wsd {
-            decay,
-            min_lr_ratio,
-            ..
-        } => {
-            let decay = count(decay, steps);
+        ScheduleConfig::Wsd { min_lr_ratio, .. } => {
+            let decay = config.decay_steps(steps);
             match after.checked_sub(left - decay) {
                 Some(decayed) => linear(peak, min_lr_ratio * peak, decay, decayed),
                 None => peak,
@@ -41,24 +37,6 @@ pub fn learning_rate(config: &ScheduleConfig, peak: f64, steps: u64, step: u64) 
             let decay = 1.0 / ((step.max(1) as f64) / timescale).sqrt();
             (peak * decay.min(1.0)).max(min_lr_ratio * peak)
         }
-    }
-}
-
-fn warmup(config: &ScheduleConfig) -> f64 {
-    match *config {
-        ScheduleConfig::Wsd { warmup, .. }
-        | ScheduleConfig::Linear { warmup, .. }
-        | ScheduleConfig::Cosine { warmup, .. }
-        | ScheduleConfig::Constant { warmup }
-        | ScheduleConfig::InverseSqrt { warmup, .. } => warmup,
-    }
-}
-
-/// Steps that a fraction, or a number of steps, stands for.
-fn count(fraction_or_steps: f64, steps: u64) -> u64 {
-    match fraction_or_steps <= 1.0 {
-        true => (fraction_or_steps * steps as f64) as u64,
-        false => fraction_or_steps as u64,
     }
 }
 
