@@ -8,6 +8,7 @@ use shards::VocabLayout;
 use super::rope_in_words;
 use crate::checkpoint::State;
 use crate::metrics::{RunRecord, ValidationRecord};
+use crate::report::format::count;
 
 /// What a run says of a checkpoint.
 pub(super) struct RunFacts {
@@ -74,9 +75,9 @@ impl Card<'_> {
         write!(
             f,
             ", trained with Timbre: step {} of {}, {} tokens.",
-            grouped(state.step),
-            grouped(state.plan.steps),
-            grouped(state.tokens)
+            count(state.step),
+            count(state.plan.steps),
+            count(state.tokens)
         )?;
         if self.averaged {
             write!(
@@ -95,7 +96,7 @@ impl Card<'_> {
         };
         writeln!(f, "## Model\n\n| | |\n|---|---|")?;
         for (what, value) in [
-            ("parameters", grouped(model.parameters(self.rows))),
+            ("parameters", count(model.parameters(self.rows))),
             ("layers", model.num_hidden_layers.to_string()),
             ("hidden size", model.hidden_size.to_string()),
             ("MLP size", model.intermediate_size.to_string()),
@@ -107,10 +108,10 @@ impl Card<'_> {
                 ),
             ),
             ("output head", head.to_owned()),
-            ("rows of the vocabulary", grouped(self.rows as u64)),
+            ("rows of the vocabulary", count(self.rows as u64)),
             (
                 "longest sequence",
-                grouped(model.max_position_embeddings as u64),
+                count(model.max_position_embeddings as u64),
             ),
             ("RoPE", rope_in_words(&model.rope)),
             ("RMSNorm epsilon", format!("{:e}", model.rms_norm_eps)),
@@ -204,9 +205,9 @@ fn training(f: &mut Formatter, facts: &RunFacts) -> fmt::Result {
                 "| {} | {} | {} | {} | {} |",
                 part.source,
                 part.view,
-                grouped(part.documents),
-                grouped(part.tokens),
-                grouped(part.validation_tokens)
+                count(part.documents),
+                count(part.tokens),
+                count(part.validation_tokens)
             )?;
         }
         writeln!(f)?;
@@ -227,7 +228,7 @@ fn losses(
         f,
         "## Validation\n\nCross-entropy on documents held out, in nats a token, after step {}; beside it that of \
          predicting each token by its frequency in the training data.\n",
-        grouped(validation.step)
+        count(validation.step)
     )?;
     writeln!(f, "| tokens | model | frequency |\n|---|--:|--:|")?;
     let baseline = run.map(|run| &run.unigram);
@@ -245,40 +246,10 @@ fn plan(f: &mut Formatter, plan: &Plan) -> fmt::Result {
     writeln!(
         f,
         "## Training\n\n{} steps of {} sequences of {} tokens. The whole plan:\n",
-        grouped(plan.steps),
+        count(plan.steps),
         plan.batch_size,
-        grouped(plan.seq_len as u64)
+        count(plan.seq_len as u64)
     )?;
     let toml = toml::to_string(plan).map_err(|_| fmt::Error)?;
     writeln!(f, "```toml\n{toml}```\n")
-}
-
-/// 1234567 as 1,234,567.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_grouped() {
-        for (number, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (1_234_567, "1,234,567"),
-        ] {
-            assert_eq!(grouped(number), text);
-        }
-    }
 }
