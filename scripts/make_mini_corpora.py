@@ -13,7 +13,8 @@ import pathlib
 import shutil
 import sys
 
-from mini_corpora import common_voice, cvss, damaged, emilia, mls, nemotron, pretokenized, read_speech, yodas
+from mini_corpora import (common_voice, cvss, damaged, emilia, instructions, mls, nemotron, pretokenized, read_speech,
+                          yodas)
 
 SOURCES = {
     "yodas": yodas.make,
@@ -26,6 +27,7 @@ SOURCES = {
     "peoples-speech": read_speech.make_peoples_speech,
     "cvss": cvss.make,
     "pretokenized": pretokenized.make,
+    "instructions": instructions.make,
     "damaged": damaged.make,
 }
 

@@ -91,11 +91,14 @@ fn any_number_of_kills_leaves_the_bytes_of_an_undisturbed_run() {
     );
 }
 
-/// Every source of the recipe in turn, from the miniature corpora: each is killed ten times.
+/// Sources of every kind in turn, from the miniature corpora: each is killed ten times, and has other threads than the
+/// undisturbed run.
 #[test]
 fn sources_of_archives_and_tables_survive_kills_too() {
     let job = TokenizeJob::new();
-    let sources: [(&str, &[&str]); 4] = [
+    let files = ["tasks.jsonl", "speech-0.jsonl.gz", "speech-1.jsonl.zst"];
+    let instructions = [&["instructions"], &files[..], &["--name", "tasks"]].concat();
+    let sources: [(&str, &[&str]); 5] = [
         ("yodas", &["yodas", "--langs", "en,es"]),
         (
             "emilia",
@@ -103,12 +106,19 @@ fn sources_of_archives_and_tables_survive_kills_too() {
         ),
         ("mls", &["mls"]),
         ("nemotron", &["nemotron", "--split", "hq_actual"]),
+        ("instructions", &instructions),
     ];
     for (seed, (name, arguments)) in sources.into_iter().enumerate() {
-        let tokenize = |out: &Path| {
+        let tokenize = |out: &Path, threads: &str| {
             let mut command = bin("tokenize");
             command.args(arguments).args(["--max-bad", "1"]);
-            command.arg("--input").arg(fixture("sources").join(name));
+            command.args(["--threads", threads]);
+            let input = fixture("sources").join(name);
+            match name {
+                // its files are given one by one
+                "instructions" => command.current_dir(input),
+                _ => command.arg("--input").arg(input),
+            };
             command
                 .arg("--tokenizer")
                 .arg(job.tokenizer())
@@ -121,14 +131,14 @@ fn sources_of_archives_and_tables_survive_kills_too() {
         };
         let undisturbed = job.path(&format!("{name}-undisturbed"));
         let start = Instant::now();
-        run_ok(&mut tokenize(&undisturbed));
+        run_ok(&mut tokenize(&undisturbed, "1"));
         let duration = start.elapsed();
         let (mut kills, mut jobs) = (0, 0);
         while kills < 10 {
             let out = job.path(&format!("{name}-{jobs}"));
             let seed = (1000 * seed + jobs) as u64;
-            let ended = kill_at_random(|| tokenize(&out), duration, 10, seed, || {});
-            run_ok(&mut tokenize(&out));
+            let ended = kill_at_random(|| tokenize(&out, "3"), duration, 10, seed, || {});
+            run_ok(&mut tokenize(&out, "3"));
             assert_same_bytes(&out, &undisturbed);
             (kills, jobs) = (kills + ended.killed, jobs + 1);
         }

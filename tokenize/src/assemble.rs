@@ -50,8 +50,7 @@ impl<'a> Assembler<'a> {
 
     /// Whether the open document ends with `last` before `next`.
     fn ends_at(&self, last: &Encoded, next: &Encoded) -> bool {
-        let is_again =
-            matches!(self.grouping, Grouping::Complete(_)) && next.position <= last.position;
+        let is_again = self.grouping == Grouping::Complete && last.origin != next.origin;
         last.document != next.document || is_again
     }
 
@@ -66,11 +65,9 @@ impl<'a> Assembler<'a> {
 
     fn close_open(&mut self) -> Option<Document> {
         let utterances = std::mem::take(&mut self.open);
-        let id = utterances.first()?.document.clone();
-        let is_whole = match self.grouping {
-            Grouping::Complete(wanted) => utterances.len() == wanted,
-            Grouping::Adjacent | Grouping::Sorted { .. } => true,
-        };
+        let first = utterances.first()?;
+        let id = first.document.clone();
+        let is_whole = self.grouping != Grouping::Complete || utterances.len() == 1 + first.others;
         is_whole.then(|| document(self.source, id, utterances))
     }
 }
@@ -200,12 +197,26 @@ mod tests {
 
     #[test]
     fn what_lacks_an_utterance_is_dropped() {
-        let utterances = places(&[("a", 0), ("b", 0), ("b", 1), ("c", 1), ("c", 0), ("c", 1)]);
-        let documents = assemble(Grouping::Complete(2), utterances);
-        assert_eq!(documents, ["b: 0 1", "c: 0 1"]);
-        // the writer of the shard refuses the second
-        let documents = assemble(Grouping::Complete(1), places(&[("a", 0), ("a", 0)]));
-        assert_eq!(documents, ["a: 0", "a: 0"]);
+        // document, position, origin, others
+        let utterances = [
+            ("a", 0, "1", 1),
+            ("b", 0, "2", 2),
+            ("b", 1, "2", 2),
+            ("b", 2, "2", 2),
+            ("c", 1, "3", 0),
+            // two of one name, neither of which is whole
+            ("d", 0, "4", 1),
+            ("d", 1, "5", 1),
+            ("e", 0, "6", 1),
+            ("e", 1, "6", 1),
+        ];
+        let utterances = utterances.map(|(document, position, origin, others)| Encoded {
+            origin: origin.to_owned(),
+            others,
+            ..utterance(document, position, (0, 0), "a")
+        });
+        let documents = assemble(Grouping::Complete, utterances.into());
+        assert_eq!(documents, ["b: 0 1 2", "c: 1", "e: 0 1"]);
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Encoded {
     pub document: String,
     /// Its place in the document.
     pub position: u64,
+    /// How many other utterances its document has.
+    pub others: usize,
     /// Language code.
     pub lang: String,
     /// The file or archive member it came from.
@@ -308,6 +310,7 @@ impl Encoded {
         self.id = raw.id;
         self.document = raw.document;
         self.position = raw.position;
+        self.others = raw.others;
         self.lang = raw.lang;
         self.origin = raw.origin;
         self.speaker = raw.speaker;

@@ -60,9 +60,9 @@ pub type Counter = Arc<AtomicU64>;
 pub enum Grouping {
     /// Utterances that follow one another with the same key.
     Adjacent,
-    /// The same, for documents of so many utterances at ascending positions, which stand or fall together: where one is bad or
-    /// left out by a filter, the others are dropped.
-    Complete(usize),
+    /// The same, of those that have the same origin, too, and stand or fall together: where one is bad or left out by a filter,
+    /// the `others` are dropped.
+    Complete,
     /// All utterances of a key, by their position; documents in the order of their keys. Where a position, then the start
     /// in milliseconds, is further than `gap_ms` from the end before it, a new document begins, whose name has the start.
     Sorted {
@@ -102,6 +102,8 @@ pub struct RawUtterance {
     pub document: String,
     /// Its place in the document, for [`Grouping::Sorted`].
     pub position: u64,
+    /// How many other utterances its document has, for [`Grouping::Complete`].
+    pub others: usize,
     /// Language code.
     pub lang: String,
     /// The file or archive member, as the source names it: this goes into shards and lists.

@@ -9,6 +9,7 @@ mod decode;
 mod emilia;
 mod export;
 mod folder;
+mod instructions;
 mod job;
 mod librispeech;
 mod libritts;
@@ -50,6 +51,7 @@ enum Command {
     Cvss(cvss::Args),
     Emilia(emilia::Args),
     Folder(folder::Args),
+    Instructions(instructions::Args),
     Librispeech(librispeech::Args),
     Libritts(libritts::Args),
     Mls(mls::Args),
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Cvss(args) => cvss::run(&args),
         Command::Emilia(args) => emilia::run(&args),
         Command::Folder(args) => folder::run(&args),
+        Command::Instructions(args) => instructions::run(&args),
         Command::Librispeech(args) => librispeech::run(&args),
         Command::Libritts(args) => libritts::run(&args),
         Command::Mls(args) => mls::run(&args),

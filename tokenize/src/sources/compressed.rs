@@ -12,13 +12,17 @@ const ENDINGS: [&str; 4] = [".gz", ".tgz", ".zst", ".zstd"];
 
 /// Whether a path has this extension, compressed or not.
 pub fn has_extension(path: &str, extension: &str) -> bool {
-    let ending = ENDINGS.into_iter().find(|ending| path.ends_with(ending));
-    let stem = ending.map_or(path, |ending| &path[..path.len() - ending.len()]);
-    let is_tar = ending == Some(".tgz") && extension == "tar";
+    let is_tar = path.ends_with(".tgz") && extension == "tar";
     is_tar
-        || stem
+        || without_ending(path)
             .rsplit_once('.')
             .is_some_and(|(_, found)| found == extension)
+}
+
+/// A path without the ending that says how the file is compressed.
+pub fn without_ending(path: &str) -> &str {
+    let mut stems = ENDINGS.into_iter().filter_map(|end| path.strip_suffix(end));
+    stems.next().unwrap_or(path)
 }
 
 /// The content of a file. Gzip may have several members, zstd several frames.

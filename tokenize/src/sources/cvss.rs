@@ -69,6 +69,7 @@ impl Cvss {
             document: id.to_owned(),
             lang: lang.to_owned(),
             origin: origin.clone(),
+            others: self.method.segments() - 1,
             ..RawUtterance::default()
         };
         let sound = |column: usize, lang| {
@@ -141,15 +142,12 @@ impl Source for Cvss {
     }
 
     fn grouping(&self) -> Grouping {
-        Grouping::Complete(self.method.segments())
+        Grouping::Complete
     }
 
     fn read(&self, unit: usize, emit: &mut dyn Emit) -> Result<()> {
         let each = &mut |row: &Row<'_>, emit: &mut dyn Emit| match self.pair(row) {
-            Ok(parts) => parts
-                .into_iter()
-                .zip(0..)
-                .try_for_each(|(part, position)| emit.utterance(RawUtterance { position, ..part })),
+            Ok(parts) => parts.into_iter().try_for_each(|part| emit.utterance(part)),
             Err(bad) => emit.bad(bad),
         };
         table::read(&self.store, &self.objects[unit], &COLUMNS, emit, each)

@@ -4,12 +4,13 @@
 //! A line is an object with `text`, and `warc_record_id` or `id`. Text is taken as it is but for white space at its ends.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::Read;
 
 use rayon::prelude::*;
 use serde::Deserialize;
 use stores::{Object, Store};
 
+use super::lines::{self, Line, Lines};
 use super::{compressed, layout};
 use crate::error::{Error, Result};
 use crate::skipped::BadRecord;
@@ -21,9 +22,6 @@ pub const PUBLISHED: &str = "https://data.commoncrawl.org";
 const FOLDER: &str = "contrib/Nemotron/Nemotron-CC/data-jsonl";
 /// The list of all files.
 const PATHS: &str = "contrib/Nemotron/Nemotron-CC/data-jsonl.paths.gz";
-
-/// Bytes of a line at most. On its way to the shard a document takes some twenty times as much memory.
-const MAX_LINE_BYTES: u64 = 64 << 20;
 
 /// The splits by the recipe's names, with the folder of each.
 pub const SPLITS: [(&str, &str); 7] = [
@@ -99,7 +97,7 @@ fn published(store: &Store, folder: &str) -> Result<Vec<Object>> {
 
 /// A line. Other fields are left alone.
 #[derive(Deserialize)]
-struct Line {
+struct Page {
     text: Option<String>,
     warc_record_id: Option<String>,
     id: Option<String>,
@@ -124,67 +122,37 @@ impl Source for Nemotron {
 
     fn grouping(&self) -> Grouping {
         // lines of one name are documents of their own, of which the shard takes the first
-        Grouping::Complete(1)
+        Grouping::Complete
     }
 
     fn read(&self, unit: usize, emit: &mut dyn Emit) -> Result<()> {
         let object = &self.objects[unit];
         let reader = Counted::new(self.store.reader(object)?, emit.counter());
-        let mut lines = BufReader::with_capacity(1 << 18, compressed::open(&object.path, reader)?);
-        let (mut line, mut number) = (Vec::new(), 0u64);
+        let mut lines = Lines::open(&object.path, reader)?;
         loop {
-            let found = match read_line(&mut lines, &mut line, MAX_LINE_BYTES) {
-                Ok(Found::End) => return Ok(()),
-                Ok(found) => found,
+            let Line { number, content } = match lines.next() {
+                Ok(None) => return Ok(()),
+                Ok(Some(line)) => line,
                 // what was complete before the damage is kept
                 Err(error) => return emit.bad(compressed::damage(&object.path, error)?),
             };
-            number += 1;
             let bad = |reason, problem: &str| bad_line(&object.path, number, reason, problem);
-            if found == Found::TooLong {
-                let problem =
-                    format!("it has over {MAX_LINE_BYTES} bytes, too many for one document");
-                emit.bad(bad("too-large", &problem))?;
+            let Some(content) = content else {
+                emit.bad(bad("too-large", &lines::too_long()))?;
                 continue;
-            }
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            match serde_json::from_slice::<Line>(&line) {
-                Ok(line) if line.text.is_none() => emit.bad(bad("missing-text", "no `text`"))?,
-                Ok(line) => emit.utterance(utterance(line, &object.path, number))?,
+            };
+            match serde_json::from_slice::<Page>(content) {
+                Ok(page) if page.text.is_none() => emit.bad(bad("missing-text", "no `text`"))?,
+                Ok(page) => emit.utterance(utterance(page, &object.path, number))?,
                 Err(error) => emit.bad(bad("bad-json", &error.to_string()))?,
             }
         }
     }
 }
 
-/// What comes next in a file of lines.
-#[derive(Debug, PartialEq, Eq)]
-enum Found {
-    Line,
-    /// A line that was passed over.
-    TooLong,
-    End,
-}
-
-/// Reads a line, with its end, unless it has over `max_bytes` before that.
-fn read_line(lines: &mut impl BufRead, line: &mut Vec<u8>, max_bytes: u64) -> io::Result<Found> {
-    line.clear();
-    if lines.take(max_bytes + 1).read_until(b'\n', line)? == 0 {
-        return Ok(Found::End);
-    }
-    if line.last() == Some(&b'\n') || line.len() as u64 <= max_bytes {
-        return Ok(Found::Line);
-    }
-    lines.skip_until(b'\n')?;
-    *line = Vec::new();
-    Ok(Found::TooLong)
-}
-
-fn utterance(line: Line, path: &str, number: u64) -> RawUtterance {
+fn utterance(page: Page, path: &str, number: u64) -> RawUtterance {
     let origin = format!("{path}:{number}");
-    let id = line.warc_record_id.or(line.id);
+    let id = page.warc_record_id.or(page.id);
     let id = id
         .filter(|id| !id.is_empty())
         .unwrap_or_else(|| origin.clone());
@@ -193,7 +161,7 @@ fn utterance(line: Line, path: &str, number: u64) -> RawUtterance {
         id,
         lang: "en".to_owned(),
         origin,
-        transcript: Transcript::Text(line.text.unwrap_or_default()),
+        transcript: Transcript::Text(page.text.unwrap_or_default()),
         ..RawUtterance::default()
     }
 }
@@ -204,34 +172,5 @@ fn bad_line(path: &str, number: u64, reason: &str, problem: &str) -> BadRecord {
         path: path.to_owned(),
         reason: reason.to_owned(),
         message: format!("line {number}: {problem}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_line_is_passed_over_and_the_next_one_read() {
-        let content = b"ab\n\nabcdefgh\nabcd\nabcde\nabcd";
-        let (mut lines, mut line, mut found) = (&content[..], Vec::new(), Vec::new());
-        loop {
-            let what = read_line(&mut lines, &mut line, 4).unwrap();
-            if what == Found::End {
-                break;
-            }
-            found.push((what, String::from_utf8(line.clone()).unwrap()));
-        }
-        let line = |text: &str| (Found::Line, text.to_owned());
-        let too_long = || (Found::TooLong, String::new());
-        let expected = [
-            line("ab\n"),
-            line("\n"),
-            too_long(),
-            line("abcd\n"),
-            too_long(),
-            line("abcd"),
-        ];
-        assert_eq!(found, expected);
     }
 }

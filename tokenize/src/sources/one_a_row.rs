@@ -131,7 +131,7 @@ impl Source for OneARow {
     }
 
     fn grouping(&self) -> Grouping {
-        Grouping::Complete(1)
+        Grouping::Complete
     }
 
     fn read(&self, unit: usize, emit: &mut dyn Emit) -> Result<()> {

@@ -170,10 +170,15 @@ pub fn make_tokenizer(dir: &Path) {
     shards::extend_tokenizer(&base, dir, spec.codebooks, spec.codebook_size).unwrap();
 }
 
-/// The program with these arguments, whatever part of its input is bad.
+/// The program with these arguments, whatever part of its input is bad. A command of files, which are its first arguments, is
+/// run in the folder of its input.
 pub fn command(args: &[&str], input: &Path, tokenizer: &Path, out: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokenize"));
-    command.args(args).arg("--input").arg(input);
+    command.args(args);
+    match args[0] {
+        "instructions" => command.current_dir(input),
+        _ => command.arg("--input").arg(input),
+    };
     command.arg("--tokenizer").arg(tokenizer);
     command.arg("--out").arg(out);
     command.args(["--max-bad", "1", "--threads", "2"]);

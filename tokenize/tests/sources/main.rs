@@ -4,6 +4,7 @@ mod common;
 mod common_voice;
 mod cvss;
 mod emilia;
+mod instructions;
 mod librispeech;
 mod mls;
 mod nemotron;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::sources::lines::json_problem;
 
 const COLUMNS: [&str; 5] = ["path", "text", "lang", "speaker", "document"];
 
@@ -72,21 +73,11 @@ fn read_jsonl(bytes: &[u8]) -> Parsed {
         if text.trim_ascii().is_empty() {
             continue;
         }
-        let row: Row =
-            serde_json::from_slice(text).map_err(|error| (line, without_line(&error)))?;
+        let problem = |error| format!("{}; correct the row", json_problem(&error));
+        let row: Row = serde_json::from_slice(text).map_err(|error| (line, problem(error)))?;
         rows.push(Row { line, ..row });
     }
     Ok(rows)
-}
-
-/// serde_json counts lines within the row it was given, which is always 1.
-fn without_line(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    format!(
-        "{text} (at byte {} of the line); correct the row",
-        error.column()
-    )
 }
 
 fn read_csv(bytes: &[u8]) -> Parsed {
