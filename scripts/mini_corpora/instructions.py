@@ -34,7 +34,8 @@ LINES = {
         ({"id": "number", "instruction": 12, "response": "!"}, "bad-json"),
         ({"id": "transcript", "instruction": [sound("clips/cat.wav") | {"text": "?"}], "response": "!"}, "bad-json"),
         ({"id": "alone", "instruction": "?"}, "bad-json"),
-        (b'["?", "!"]\n', "bad-json"),
+        ({"id": "list", "instruction": [["clips/cat.wav"]], "response": "!"}, "bad-json"),
+        (b'[null, "?", "!"]\n', "bad-json"),
         ({"id": "", "instruction": "The last line", "response": ["has no", "line feed, nor an id."]}, None),
     ],
     "speech-0.jsonl.gz": [

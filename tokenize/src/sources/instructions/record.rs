@@ -1,6 +1,7 @@
 //! A line: its JSON, and the utterances that it stands for.
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::InstructionFile;
 use crate::skipped::BadRecord;
@@ -33,10 +34,22 @@ enum Part {
     Audio(Audio),
 }
 
+/// By way of a map: a struct would be read from a list, too.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Map<String, Value>")]
 struct Audio {
     audio: String,
+}
+
+impl TryFrom<Map<String, Value>> for Audio {
+    type Error = &'static str;
+
+    fn try_from(mut map: Map<String, Value>) -> Result<Self, Self::Error> {
+        match (map.remove("audio"), map.is_empty()) {
+            (Some(Value::String(audio)), true) => Ok(Audio { audio }),
+            _ => Err("a recording is {\"audio\": \"PATH\"}"),
+        }
+    }
 }
 
 /// Why a line is left out.
@@ -78,6 +91,11 @@ impl Record {
         let content = line
             .content
             .ok_or_else(|| Fault::new("too-large", lines::too_long()))?;
+        let content = content.trim_ascii();
+        if content.first() != Some(&b'{') {
+            let problem = "no JSON object, {\"instruction\": …, \"response\": …}";
+            return Err(Fault::new("bad-json", problem.to_owned()));
+        }
         let mut record: Record = serde_json::from_slice(content)
             .map_err(|error| Fault::new("bad-json", lines::json_problem(&error)))?;
         record.id = record.id.filter(|id| !id.is_empty());
