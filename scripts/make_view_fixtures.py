@@ -77,6 +77,12 @@ def documents() -> dict[str, list[dict]]:
         # both spell what is no text, so that no string stands for them
         "marker-in-text": [segment("It says <|audio_end|><|end_of_text|>, it does.", 1), segment("So it does.", 1)],
         "audio-character-in-text": [segment("你好，世界\ue000", 1), segment("!", 1)],
+        # the instruction is the first speaker's, up to the other's first segment, or to one whose speaker is not known
+        "spoken-question": [segment("", 2, 0), segment("Answer in a word.", 0, 0), segment("Paris.", 0, 1),
+                            segment("", 1, 1)],
+        "asked-again": [segment("Again:", 1, 4), segment("", 1, 4), segment("no", 0), segment("yes", 0, 4)],
+        # an instruction without a response
+        "monologue": [segment("To whom", 1, 2), segment("do I speak?", 0, 2)],
     }
 
 
@@ -120,7 +126,7 @@ def fits(view: str, document: list[dict]) -> bool:
         case "cvss-2":
             return sum(has_sound for _, has_sound in kinds) == 2
         case "sft":
-            return len(document) >= 2
+            return instructed(document) < len(document)
     return True
 
 
@@ -155,9 +161,16 @@ def rows(view: str, document: list[dict], codebooks: int) -> list[tuple[str, lis
             return [("", text_first(document, codebooks))]
 
 
+def instructed(document: list[dict]) -> int:
+    """How many segments are the instruction: the first, and those of its speaker that follow it, if that is known."""
+    speakers = [s["speaker"] for s in document]
+    first = [list(run) for _, run in itertools.groupby(speakers)][:1]
+    return len(first[0]) if first and first[0][0] is not None else 1
+
+
 def instruction(document: list[dict], codebooks: int) -> list[str]:
     """The pieces at the begin of an sft row that have no loss."""
-    return joined([said(document[0]) + heard(document[0], codebooks)])[:-1]
+    return joined([said(s) + heard(s, codebooks) for s in document[:instructed(document)]])[:-1]
 
 
 # Ids

@@ -6,14 +6,14 @@
 use crate::best_fit;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::group::{Cut, Documents, Group};
+use crate::group::{Cut, Documents, Group, Rendering};
 use crate::index::{Index, RowGroup, Totals, is_validation};
 use crate::mixture::{Component, Packing};
 use crate::permutation::Permutation;
 use crate::source::Source;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use shards::{CodecInfo, Columns, DocumentCounts, ShardReader, View, Vocab, Wanted};
+use shards::{CodecInfo, Columns, DocumentCounts, Order, ShardReader, View, Vocab, Wanted};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -272,8 +272,13 @@ impl Corpus {
             {
                 continue;
             }
-            let tokens = |order: &shards::Order| (*order, order.tokens(&counts, codebooks));
-            documents.start(orders.iter().map(tokens));
+            let speakers = || columns.segments(document).map(|s| columns.speaker(s));
+            let rendering = |order: &Order| Rendering {
+                order: *order,
+                instruction: order.instruction(speakers()) as u32,
+                tokens: order.tokens(&counts, codebooks),
+            };
+            documents.start(orders.iter().map(rendering));
             for (number, segment) in columns.segments(document).enumerate() {
                 let ids = ids
                     .as_ref()
@@ -297,12 +302,12 @@ impl Corpus {
 /// The columns that a view needs.
 fn wanted(view: View) -> Wanted {
     let orders = view.variants();
-    let has_text = !orders.contains(&shards::Order::Audio);
+    let has_text = !orders.contains(&Order::Audio);
     Wanted {
         text: matches!(view, View::Tts | View::Text),
         text_ids: has_text,
-        codes: !orders.contains(&shards::Order::Text),
-        speaker: view == View::Tts,
+        codes: !orders.contains(&Order::Text),
+        speaker: matches!(view, View::Tts | View::Sft),
     }
 }
 
@@ -359,6 +364,25 @@ pub(crate) fn rewritten_counts(
         }));
     }
     Ok(counts)
+}
+
+/// How many segments of each of a row group's documents are the instruction that a view shows.
+pub(crate) fn instructions(reader: &ShardReader, group: usize, view: View) -> Result<Vec<usize>> {
+    let wanted = Wanted {
+        speaker: true,
+        ..Wanted::default()
+    };
+    let order = view.variants()[0];
+    let mut instructions = Vec::new();
+    for columns in reader.columns(group, wanted)? {
+        let columns = columns?;
+        let of_document = |document| {
+            let segments = columns.segments(document);
+            order.instruction(segments.map(|segment| columns.speaker(segment)))
+        };
+        instructions.extend((0..columns.counts.len()).map(of_document));
+    }
+    Ok(instructions)
 }
 
 /// Consecutive row groups, cut so that each run has at least `least` training tokens.

@@ -18,20 +18,29 @@ pub(crate) struct Documents {
     text_ids: Vec<u32>,
     /// Those that the view uses, frame-major.
     codes: Vec<u16>,
-    /// Renderings: document, order and number of tokens.
-    renderings: Vec<(usize, Order, u64)>,
+    /// Each with its document.
+    renderings: Vec<(usize, Rendering)>,
+}
+
+/// A document in an order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rendering {
+    pub order: Order,
+    /// Segments without loss, from the first on.
+    pub instruction: u32,
+    pub tokens: u64,
 }
 
 impl Documents {
-    /// Starts a document of no segments yet, with its renderings and their lengths.
-    pub(crate) fn start(&mut self, renderings: impl Iterator<Item = (Order, u64)>) {
+    /// Starts a document of no segments yet, with its renderings.
+    pub(crate) fn start(&mut self, renderings: impl Iterator<Item = Rendering>) {
         if self.segments.is_empty() {
             self.segments.push(0);
         }
         let document = self.segments.len() - 1;
         self.segments.push(self.ends.len());
         self.renderings
-            .extend(renderings.map(|(order, tokens)| (document, order, tokens)));
+            .extend(renderings.map(|rendering| (document, rendering)));
     }
 
     /// Adds a segment to the last document, with the first `kept` of the `stored` codes of each frame.
@@ -49,7 +58,10 @@ impl Documents {
 
     /// Counts of the renderings, and of their tokens.
     pub(crate) fn totals(&self) -> (u64, u64) {
-        let tokens = self.renderings.iter().map(|(.., tokens)| tokens);
+        let tokens = self
+            .renderings
+            .iter()
+            .map(|(_, rendering)| rendering.tokens);
         (self.renderings.len() as u64, tokens.sum())
     }
 
@@ -68,9 +80,8 @@ impl Documents {
         self.text_ids.extend_from_slice(&other.text_ids);
         self.codes.extend_from_slice(&other.codes);
         let renderings = other.renderings.iter();
-        self.renderings.extend(
-            renderings.map(|(document, order, tokens)| (first + document, *order, *tokens)),
-        );
+        self.renderings
+            .extend(renderings.map(|(document, rendering)| (first + document, *rendering)));
     }
 
     fn of(&self, document: usize) -> impl Iterator<Item = SegmentRef<'_>> {
@@ -131,7 +142,7 @@ impl Group {
                 .map_or(at, |p| p.apply(at as u64) as usize)
         };
         let order: Vec<usize> = (0..count).map(permuted).collect();
-        let length = |rendering: usize| documents.renderings[rendering].2;
+        let length = |rendering: usize| documents.renderings[rendering].1.tokens;
         let (order, bins) = match cut {
             Cut::Concat | Cut::ConcatPadded => (order, Vec::new()),
             Cut::BestFit => best_fit(&order, length, seq_len as u64),
@@ -177,10 +188,13 @@ impl Group {
             if start >= end {
                 break;
             }
-            let (document, order, _) = self.documents.renderings[rendering];
+            let (document, rendering) = self.documents.renderings[rendering];
             let until = end.min(self.starts[place + 1]);
             builder.document(begin.saturating_sub(start), until - start.max(begin));
-            order.show(self.documents.of(document), layout, &mut builder);
+            let segments = self.documents.of(document);
+            let instruction = rendering.instruction as usize;
+            let order = rendering.order;
+            order.show(segments, instruction, layout, &mut builder);
         }
         builder.finish()
     }

@@ -3,18 +3,18 @@
 //! The file of a corpus is named by a hash of all that the counts depend on (the shards' hashes, the view, …), so it is never
 //! out of date; its first line is the hash of the rest, so a damaged one is counted again.
 
-use crate::corpus::{Look, rewritten_counts};
+use crate::corpus::{Look, instructions, rewritten_counts};
 use crate::error::{Error, Result};
 use crate::source::Source;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use shards::{ShardReader, Vocab, sha256_hex, write_atomic};
+use shards::{ShardReader, View, Vocab, sha256_hex, write_atomic};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Version of the file, part of its name.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Classes of lengths: up to 2^0, 2^1, … tokens.
 pub(crate) const LENGTH_CLASSES: usize = 40;
 
@@ -173,8 +173,13 @@ fn count(reader: &ShardReader, vocab: &Vocab, look: &Look) -> Result<Index> {
             lengths: Vec::new(),
         };
         let mut counts = reader.counts(group)?;
-        for of_document in &counts {
-            if let Some(problem) = look.view.misfit(of_document) {
+        // only one view has instructions, and reads more for them
+        let instructions = match look.view {
+            View::Sft => instructions(reader, group, look.view)?,
+            _ => vec![0; counts.len()],
+        };
+        for (of_document, instruction) in counts.iter().zip(instructions) {
+            if let Some(problem) = look.view.misfit(of_document, instruction) {
                 return Err(Error::Misfit {
                     id: of_document.id.clone(),
                     path: reader.path().to_path_buf(),

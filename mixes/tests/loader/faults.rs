@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use mixes::*;
-use shards::Dataset;
+use shards::{Dataset, Segment};
 use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -174,6 +174,27 @@ fn an_empty_component_is_refused() {
     write(data.path(), "corpus", &vocab, &all, 10);
     let silent = refusal(&mixture(View::Sft), data.path(), &options(data.path()));
     assert!(!silent.is_empty());
+}
+
+#[test]
+fn an_instruction_without_a_response_is_refused() {
+    let data = TempDir::new().unwrap();
+    let vocab = vocabulary(&data.path().join("corpus/tokenizer"), 20);
+    let mut all = [document(3, &vocab), document(4, &vocab)];
+    for (document, speakers) in all.iter_mut().zip([[0, 1], [1, 1]]) {
+        let segment = &document.segments[0];
+        let by = |speaker| Segment {
+            speaker: Some(speaker),
+            ..segment.clone()
+        };
+        document.segments = speakers.map(by).into();
+    }
+    write(data.path(), "corpus", &vocab, &all, 10);
+    let message = refusal(&mixture(View::Sft), data.path(), &options(data.path()));
+    let id = format!("{:?}", all[1].id);
+    for part in [id.as_str(), "of another speaker"] {
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 #[test]

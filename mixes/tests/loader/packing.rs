@@ -6,7 +6,8 @@ use shards::*;
 use std::collections::BTreeMap;
 use tempfile::TempDir;
 
-/// Documents with an instruction and a response.
+/// Documents with an instruction and a response. The instruction is a sound; in every third one a text follows it, which
+/// only the speakers tell from the response.
 fn instructions(vocab: &Vocab, count: usize) -> Vec<Document> {
     let make = |number: usize| {
         let [mut instruction, mut response] =
@@ -16,9 +17,18 @@ fn instructions(vocab: &Vocab, count: usize) -> Vec<Document> {
         if number.is_multiple_of(2) {
             response.codes.clear();
         }
+        let mut segments = vec![instruction, response];
+        if number.is_multiple_of(3) {
+            let mut more = segments[1].clone();
+            more.codes.clear();
+            segments.insert(1, more);
+            for (segment, speaker) in segments.iter_mut().zip([0, 0, 1]) {
+                segment.speaker = Some(speaker);
+            }
+        }
         Document {
             id: format!("instruction-{number}"),
-            segments: vec![instruction, response],
+            segments,
             ..Document::default()
         }
     };
@@ -37,17 +47,29 @@ fn best_fit_splits_no_document_and_trains_responses_alone() {
     };
     let loader = load(&mixture, data.path());
     let layout = vocab.layout();
-    let mut expected: BTreeMap<Vec<u32>, usize> = BTreeMap::new();
-    let mut left_out = 0;
+    // how often each is to come, and where its instruction ends
+    let mut expected: BTreeMap<Vec<u32>, (usize, usize)> = BTreeMap::new();
+    let (mut left_out, mut of_two_parts) = (0, 0);
     for document in all.iter().filter(|d| !is_validation(&d.id, 0.2)) {
         let mut tokens = Vec::new();
         Order::Response.render(document, layout, CODEBOOKS, CODEBOOKS, &mut tokens);
         match tokens.len() <= SEQ_LEN {
-            true => *expected.entry(tokens).or_default() += 1,
+            true => {
+                let has_text = document.segments.len() == 3;
+                let end = if has_text {
+                    layout.text_end
+                } else {
+                    layout.audio_end
+                };
+                let end = tokens.iter().position(|&token| token == end).unwrap();
+                of_two_parts += usize::from(has_text);
+                expected.entry(tokens).or_insert((0, end)).0 += 1;
+            }
             false => left_out += 1,
         }
     }
     assert!(left_out > 10, "{left_out} documents are too long");
+    assert!(of_two_parts > 100, "{of_two_parts}");
     let summary = loader.summary();
     let mut padding = 0;
     for index in 0..summary.sequences_per_epoch {
@@ -67,12 +89,10 @@ fn best_fit_splits_no_document_and_trains_responses_alone() {
                 padding += tokens.len();
                 continue;
             }
-            let count = expected.get_mut(tokens).expect("a whole document");
+            let (count, instruction) = expected.get_mut(tokens).expect("a whole document");
             *count = count.checked_sub(1).expect("each once");
-            // the instruction is BOS and a sound: AUDIO_START codes AUDIO_END
-            let instruction = tokens.iter().position(|&t| t == layout.audio_end).unwrap();
             for (i, &weight) in weights.iter().enumerate() {
-                let trained = i >= instruction && i + 1 < tokens.len();
+                let trained = i >= *instruction && i + 1 < tokens.len();
                 assert_eq!(
                     weight,
                     f32::from(u8::from(trained)),
@@ -81,7 +101,7 @@ fn best_fit_splits_no_document_and_trains_responses_alone() {
             }
         }
     }
-    assert!(expected.values().all(|&left| left == 0));
+    assert!(expected.values().all(|&(left, _)| left == 0));
     let share = padding as f64 / (summary.sequences_per_epoch as usize * SEQ_LEN) as f64;
     // many documents are a little over half a sequence
     assert!(share < 0.2, "{share} of all tokens are padding");

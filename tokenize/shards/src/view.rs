@@ -41,7 +41,8 @@ pub enum View {
     /// Translation of speech into speech: the two sounds of a CVSS pair.
     #[serde(rename = "cvss-2")]
     Cvss2,
-    /// Instruction tuning: the first segment is the instruction and has no loss, the others are the response.
+    /// Instruction tuning: the segments of the first one's speaker, up to another's, are the instruction and have no loss; where
+    /// that speaker is not known, it is the first alone. The others are the response.
     Sft,
 }
 
@@ -56,7 +57,7 @@ pub enum Order {
     Audio,
     /// Text without audio, and without markers around it.
     Text,
-    /// Text before audio; no loss on the first segment.
+    /// Text before audio; no loss on the instruction.
     Response,
 }
 
@@ -130,8 +131,9 @@ impl View {
         }
     }
 
-    /// What is wrong with showing a document so, if anything: it lacks the segments that the view is about.
-    pub fn misfit(self, counts: &DocumentCounts) -> Option<&'static str> {
+    /// What is wrong with showing a document so, if anything: it lacks the segments that the view is about. `instruction` is how
+    /// many segments are the [instruction](Order::instruction).
+    pub fn misfit(self, counts: &DocumentCounts, instruction: usize) -> Option<&'static str> {
         let segments = (
             counts.n_segments,
             counts.n_text_segments,
@@ -142,9 +144,9 @@ impl View {
                 Some("cvss-1 needs sound, text, text and sound, each a segment")
             }
             View::Cvss2 if counts.n_audio_segments != 2 => Some("cvss-2 needs two sounds"),
-            View::Sft if counts.n_segments < 2 => {
-                Some("sft needs an instruction and a response, each at least a segment")
-            }
+            View::Sft if counts.n_segments as usize <= instruction.max(1) => Some(
+                "sft needs an instruction and a response: a segment at least, of another speaker",
+            ),
             _ => None,
         }
     }
@@ -267,6 +269,15 @@ pub trait Sink {
 }
 
 impl Order {
+    /// How many segments, from the first on, have no loss: the instruction, told by the `speakers` of a document's segments.
+    pub fn instruction(self, mut speakers: impl Iterator<Item = Option<u16>>) -> usize {
+        match (self, speakers.next()) {
+            (Order::Response, Some(None)) => 1,
+            (Order::Response, Some(first)) => 1 + speakers.take_while(|s| *s == first).count(),
+            _ => 0,
+        }
+    }
+
     /// The blocks of a document's segments in this order, each with the number of its segment.
     pub fn blocks<'a>(
         self,
@@ -298,10 +309,11 @@ impl Order {
         self != Order::Text
     }
 
-    /// Shows a document's segments to `sink`.
+    /// Shows a document's segments to `sink`, of which the first `instruction` have no loss.
     pub fn show<'a>(
         self,
         segments: impl Iterator<Item = SegmentRef<'a>>,
+        instruction: usize,
         layout: &VocabLayout,
         sink: &mut impl Sink,
     ) {
@@ -311,7 +323,7 @@ impl Order {
             if sink.is_full() {
                 return;
             }
-            let has_loss = self != Order::Response || number > 0;
+            let has_loss = number >= instruction;
             let (start, end) = match block {
                 Block::Text { .. } => (layout.text_start, layout.text_end),
                 Block::Audio(_) => (layout.audio_start, layout.audio_end),
@@ -345,11 +357,10 @@ impl Order {
             codebooks,
             out,
         };
-        self.show(
-            document.segments.iter().map(SegmentRef::from),
-            layout,
-            &mut sink,
-        );
+        // tokens are the same for any
+        let instruction = 0;
+        let segments = document.segments.iter().map(SegmentRef::from);
+        self.show(segments, instruction, layout, &mut sink);
     }
 
     /// Tokens of a rendering of a document with these counts: BOS, EOS, two markers a block, text, and `codebooks` codes a frame.

@@ -116,6 +116,11 @@ impl Sink for Losses {
     }
 }
 
+/// How many segments have no loss.
+fn instruction(order: Order, document: &Document) -> usize {
+    order.instruction(document.segments.iter().map(|segment| segment.speaker))
+}
+
 /// The renderings of a document: ids, and the losses of each.
 fn renderings(
     view: View,
@@ -136,7 +141,7 @@ fn renderings(
             digits: String::new(),
         };
         let segments = shown.segments.iter().map(SegmentRef::from);
-        order.show(segments, layout, &mut losses);
+        order.show(segments, instruction(*order, &shown), layout, &mut losses);
         (ids, losses.digits)
     };
     view.renderings(&counts).iter().map(render).collect()
@@ -155,7 +160,8 @@ fn check(tokenizer: &str) {
         let name = format!("{} as {}, {}", case.document, case.view, case.codebooks);
         let document = &documents[case.document.as_str()];
         let counts = DocumentCounts::of(document, STORED).unwrap();
-        let misfit = case.view.misfit(&counts);
+        let instruction = instruction(case.view.variants()[0], document);
+        let misfit = case.view.misfit(&counts, instruction);
         let Some(rows) = &case.rows else {
             assert!(misfit.is_some(), "{name}");
             continue;

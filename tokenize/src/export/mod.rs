@@ -290,7 +290,9 @@ impl Export<'_> {
         let too_long = |error: shards::Error| ("too-long", error.to_string());
         let document = self.view.rewrite(document, &self.vocab).map_err(too_long)?;
         let counts = DocumentCounts::of(&document, stored).map_err(too_long)?;
-        if let Some(misfit) = self.view.misfit(&counts) {
+        let speakers = document.segments.iter().map(|segment| segment.speaker);
+        let instruction = self.view.variants()[0].instruction(speakers);
+        if let Some(misfit) = self.view.misfit(&counts, instruction) {
             return Err(("misfit", misfit.to_owned()));
         }
         let renderings = self.view.renderings(&counts);

@@ -1,6 +1,7 @@
 use super::*;
 use crate::TokenKind;
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 
 const STORED: usize = 3;
@@ -22,11 +23,13 @@ fn layout() -> VocabLayout {
 }
 
 fn documents() -> impl Strategy<Value = Document> {
-    let segment = (vec(0u32..50, 0..5), vec(vec(0..SIZE as u16, STORED), 0..4));
-    let segment = segment.prop_map(|(text_ids, frames)| Segment {
+    let frames = vec(vec(0..SIZE as u16, STORED), 0..4);
+    let segment = (vec(0u32..50, 0..5), frames, option::of(0u16..2));
+    let segment = segment.prop_map(|(text_ids, frames, speaker)| Segment {
         text: "x".repeat(text_ids.len()),
         text_ids,
         codes: frames.concat(),
+        speaker,
         ..Segment::default()
     });
     vec(segment, 0..5).prop_map(|segments| Document {
@@ -113,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn a_response_has_loss_behind_the_first_segment(document in documents()) {
+    fn a_response_has_loss_behind_the_instruction(document in documents()) {
         #[derive(Default)]
         struct Losses(Vec<(u32, bool)>);
         impl Sink for Losses {
@@ -129,11 +132,15 @@ proptest! {
         }
         let losses = |order: Order, segments: &[Segment]| {
             let mut sink = Losses::default();
-            order.show(segments.iter().map(SegmentRef::from), &layout(), &mut sink);
+            let instruction = order.instruction(segments.iter().map(|s| s.speaker));
+            order.show(segments.iter().map(SegmentRef::from), instruction, &layout(), &mut sink);
             sink.0
         };
-        let instruction = &document.segments[..document.segments.len().min(1)];
-        let masked = losses(Order::TextFirst, instruction).len() - 1;
+        // the response begins with the second segment, or, if the first speaker is known, with the first of another
+        let speakers: Vec<_> = document.segments.iter().map(|s| s.speaker).collect();
+        let is_response = |at: &usize| *at > 0 && (speakers[0].is_none() || speakers[*at] != speakers[0]);
+        let response = (0..speakers.len()).find(is_response).unwrap_or(speakers.len());
+        let masked = losses(Order::TextFirst, &document.segments[..response]).len() - 1;
         let found = losses(Order::Response, &document.segments);
         prop_assert!(found[..masked].iter().all(|(_, has_loss)| !has_loss));
         prop_assert!(found[masked..].iter().all(|(_, has_loss)| *has_loss));
@@ -184,11 +191,13 @@ fn views_refuse_documents_that_lack_what_they_show() {
         n_audio_segments,
     };
     let pair = counts(4, 2, 2);
-    assert!(View::ALL.iter().all(|view| view.misfit(&pair).is_none()));
+    let fits = |view: &View| view.misfit(&pair, 3).is_none();
+    assert!(View::ALL.iter().all(fits));
+    assert!(View::Sft.misfit(&pair, 4).is_some());
     let odd = counts(1, 1, 1);
     let refusing: Vec<View> = View::ALL
         .into_iter()
-        .filter(|view| view.misfit(&odd).is_some())
+        .filter(|view| view.misfit(&odd, 1).is_some())
         .collect();
     assert_eq!(refusing, [View::Cvss1, View::Cvss2, View::Sft]);
     let silent = counts(1, 1, 0);
