@@ -1,5 +1,6 @@
 //! Helpers of the end-to-end tests, which run the real binaries on real files.
 
+mod datasets;
 mod job;
 mod kill;
 mod run;
@@ -7,6 +8,7 @@ mod server;
 mod train;
 mod wav;
 
+pub use datasets::Datasets;
 pub use job::{TokenizeJob, documents};
 pub use kill::{Kills, kill_at_random};
 pub use run::{Run, bin, run, run_ok};
