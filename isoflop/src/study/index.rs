@@ -62,11 +62,7 @@ impl Index {
     /// A folder without an index, or with one that cannot be read.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
-        let text = fs::read_to_string(&path).map_err(|source| Error::Io {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
+        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         serde_json::from_str(&text).map_err(|source| Error::Index { path, source })
     }
 
@@ -77,11 +73,7 @@ impl Index {
     pub fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE);
         let text = serde_json::to_string_pretty(self).expect("an index serialises") + "\n";
-        shards::write_atomic(&path, text.as_bytes()).map_err(|source| Error::Io {
-            action: "write",
-            path,
-            source,
-        })
+        shards::write_atomic(&path, text.as_bytes()).map_err(Error::io("write", &path))
     }
 
     /// Whether a folder has an index.
