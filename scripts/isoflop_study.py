@@ -25,7 +25,7 @@ SPEAKERS = [("m3", 38, 140), ("f2", 62, 150), ("m7", 30, 128), ("f5", 70, 160), 
 MIX = """# The study's corpus: each document once in each order.
 name = "isoflop-study"
 validation_fraction = 0.03
-components = [{ source = "synthetic", view = "both", weight = 1 }]
+components = [{ source = "synthetic", view = "both", codebooks = 2, weight = 1 }]
 """
 
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use isoflop::grid::Grid;
 use isoflop::study::{Common, How, State, Study, render};
 use pretrain::backend::BackendKind;
@@ -16,6 +16,9 @@ pub struct StudyArgs {
     /// Train the candidates, one after the other, into --out; what is finished there is not done again.
     #[arg(long, requires = "out")]
     run: bool,
+    /// Train nothing, but write the study and an array job of Slurm into --out, a task for each candidate.
+    #[arg(long, requires = "out", conflicts_with = "run")]
+    slurm: bool,
     /// Folder, or location in an object store, with a folder of shards for each component of the mixture.
     #[arg(long, default_value = "data")]
     data: String,
@@ -39,7 +42,7 @@ pub struct StudyArgs {
 impl StudyArgs {
     /// Whether anything but the grid is wanted.
     pub fn is_asked(&self) -> bool {
-        self.run
+        self.run || self.slurm
     }
 
     /// Rows of the vocabulary of the data, if candidates are to be trained on them.
@@ -98,6 +101,11 @@ impl StudyArgs {
             data: self.data.clone(),
             backend: self.backend,
         };
+        if self.slurm {
+            let path = study.write_array(&trainer()?, &how)?;
+            println!("{} tasks: sbatch {}", numbers.len(), path.display());
+            return Ok(());
+        }
         let outcomes = study.run(&numbers, &how)?;
         match json {
             true => println!("{}", serde_json::to_string_pretty(&outcomes)?),
@@ -120,4 +128,16 @@ impl StudyArgs {
             ),
         }
     }
+}
+
+/// The trainer's program, which is installed beside this one.
+fn trainer() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("the program's own path is unknown")?;
+    let path = own.with_file_name("pretrain");
+    ensure!(
+        path.is_file(),
+        "{} is missing; install `pretrain` beside `isoflop`",
+        path.display()
+    );
+    Ok(path)
 }

@@ -94,11 +94,9 @@ impl Candidate {
 fn shape(rules: &Rules, hidden: usize) -> Result<ModelConfig, Rule> {
     let width = hidden as f64;
     let aspect = 64.0 + 4.0 * width.log2() - 7.0;
-    let layers = (width / aspect).round_ties_even() as usize;
+    // at least one, as of heads: the recipe's widths are far from it
+    let layers = ((width / aspect).round_ties_even() as usize).max(1);
     let heads = (hidden / rules.head_dim).max(1);
-    if layers == 0 {
-        return Err(Rule::NoLayer);
-    }
     // rotary embeddings turn pairs of channels
     if !hidden.is_multiple_of(2 * heads) {
         return Err(Rule::Heads { heads });
@@ -187,7 +185,6 @@ mod tests {
             let rule = Candidate::derive(rules, budget, hidden).unwrap_err();
             rule.reason(rules)
         };
-        assert_eq!(found(&rules, 1e18, 32), "too narrow for a layer");
         assert_eq!(
             found(&rules, 1e18, 385),
             "not 3 heads of an even number of channels"

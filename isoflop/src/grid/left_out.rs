@@ -22,8 +22,6 @@ pub struct LeftOut {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "rule", rename_all = "kebab-case")]
 pub enum Rule {
-    /// The depth that goes with the width is none.
-    NoLayer,
     /// Heads that do not divide the width into even numbers of channels.
     Heads {
         /// How many.
@@ -52,7 +50,6 @@ impl Rule {
     /// What the width is left out for, in words.
     pub(super) fn reason(&self, rules: &Rules) -> String {
         match *self {
-            Self::NoLayer => "too narrow for a layer".into(),
             Self::Heads { heads } => format!("not {heads} heads of an even number of channels"),
             Self::SmallBatch {
                 batch,
@@ -74,7 +71,6 @@ impl Rule {
     /// The rule without what it found, and what would make it apply to fewer widths.
     fn in_general(&self, rules: &Rules) -> (String, &'static str) {
         match self {
-            Self::NoLayer => ("are too narrow for a layer".into(), "wider models"),
             Self::Heads { .. } => (
                 "have no heads of an even number of channels".into(),
                 "multiples of --head-dim",

@@ -1,5 +1,6 @@
 //! A study's folder: `index.json`, `plans/NAME.toml`, and `runs/NAME/`, a run folder of the trainer.
 
+mod array;
 pub mod index;
 pub mod plan;
 mod run;
