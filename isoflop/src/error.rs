@@ -67,6 +67,15 @@ pub enum Error {
     /// The recipe's experiment with a candidate's numbers, and what was set, is no plan.
     #[error(transparent)]
     Plan(Box<experiments::Error>),
+    /// A plan that does not spend the budget on the candidate.
+    #[error(
+        "with what is set, {name} is not what was derived: name, shape of the model, batch, steps and length of sequences \
+         are given by the grid; change them by its flags, such as --seq-len"
+    )]
+    OffBudget {
+        /// The run.
+        name: String,
+    },
     /// The trainer, or what it left behind.
     #[error(transparent)]
     Train(Box<pretrain::Error>),

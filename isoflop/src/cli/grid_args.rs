@@ -17,7 +17,7 @@ pub struct GridArgs {
     pub vocab: Option<usize>,
     /// Tokens a sequence.
     #[arg(long, value_name = "TOKENS", default_value_t = Rules::default().seq_len)]
-    seq_len: usize,
+    pub seq_len: usize,
     /// Channels of a head, in models that are as wide.
     #[arg(long, value_name = "CHANNELS", default_value_t = Rules::default().head_dim)]
     head_dim: usize,

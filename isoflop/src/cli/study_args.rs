@@ -52,9 +52,13 @@ impl StudyArgs {
         if !self.is_asked() {
             return Ok(None);
         }
-        // any plan will do: the vocabulary is that of the mixture's components
-        let mut set = self.set.clone();
+        // any plan with this mixture will do
+        let mut set = vec![
+            format!("seq_len={}", grid.seq_len),
+            format!("model.max_position_embeddings={}", grid.seq_len),
+        ];
         set.extend(self.mix()?.map(|mix| format!("mix={mix}")));
+        set.extend(self.set.iter().cloned());
         let plan = isoflop::study::recipe()?.resolve(&[], &set)?.plan;
         let loader = open_loader(&plan, &self.data)?;
         let rows = loader.vocab().layout().vocab_size as usize;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use experiments::Plan;
 
-use crate::grid::{Candidate, Grid};
+use crate::grid::{Candidate, Grid, Rules};
 use crate::{Error, Result};
 
 /// The runs of a study and their plans.
@@ -39,13 +39,14 @@ impl Study {
         let plans = kept
             .iter()
             .map(|candidate| plan::plan(candidate, &rules, common));
-        let plans = plans.collect::<Result<_>>()?;
+        let plans: Vec<_> = plans.collect::<Result<_>>()?;
+        let runs = kept.iter().zip(&plans);
         let index = Index {
             convention: rules.convention,
             vocab: rules.vocab,
             seq_len: rules.seq_len,
             budgets: grids.iter().map(|grid| grid.budget).collect(),
-            runs: kept.iter().map(|c| entry(c, c.flops(&rules))).collect(),
+            runs: runs.map(|(c, plan)| entry(c, plan, &rules)).collect(),
         };
         Ok(Self {
             dir: dir.into(),
@@ -130,7 +131,7 @@ fn text(plan: &Plan) -> String {
     toml::to_string(plan).expect("a plan serialises")
 }
 
-fn entry(candidate: &Candidate, flops: experiments::flops::Flops) -> Entry {
+fn entry(candidate: &Candidate, plan: &Plan, rules: &Rules) -> Entry {
     let name = plan::name(candidate);
     Entry {
         budget: candidate.budget,
@@ -140,8 +141,8 @@ fn entry(candidate: &Candidate, flops: experiments::flops::Flops) -> Entry {
         tokens: candidate.tokens,
         steps: candidate.steps,
         batch: candidate.batch,
-        lr: candidate.lr,
-        flops,
+        lr: plan.optimizer.lr,
+        flops: candidate.flops(rules),
         plan: Path::new("plans").join(format!("{name}.toml")),
         run: Path::new("runs").join(&name),
         name,

@@ -56,9 +56,42 @@ pub fn plan(candidate: &Candidate, rules: &Rules, common: &Common) -> Result<Pla
     set.extend(common.mix.iter().map(|mix| format!("mix={}", quoted(mix))));
     set.extend(common.set.iter().cloned());
     let resolved = recipe()?.resolve(&[], &set);
-    Ok(resolved
+    let plan = resolved
         .map_err(|source| Error::Plan(Box::new(source)))?
-        .plan)
+        .plan;
+    match is_of(&plan, candidate, rules) {
+        true => Ok(plan),
+        false => Err(Error::OffBudget {
+            name: name(candidate),
+        }),
+    }
+}
+
+/// Whether a plan is still what was derived, after all that was set: its name, shape and tokens.
+fn is_of(plan: &Plan, candidate: &Candidate, rules: &Rules) -> bool {
+    let model = &plan.model;
+    let shape = [
+        model.hidden_size,
+        model.intermediate_size,
+        model.num_hidden_layers,
+        model.num_attention_heads,
+        model.num_key_value_heads,
+        model.num_attention_heads * model.head_dim,
+        plan.seq_len,
+    ];
+    let derived = [
+        candidate.hidden,
+        candidate.intermediate,
+        candidate.layers,
+        candidate.heads,
+        candidate.kv_heads,
+        candidate.hidden,
+        rules.seq_len,
+    ];
+    shape == derived
+        && !model.tie_word_embeddings
+        && plan.tokens() == candidate.tokens
+        && plan.name == name(candidate)
 }
 
 /// Name of a candidate's run: `1e12-h64`.
@@ -115,5 +148,27 @@ mod tests {
                 .contains("--set optimizer.beta=0.9: unknown key `beta`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_the_budget_is_spent_on_cannot_be_set() {
+        let rules = Rules::default();
+        let candidate = Candidate::derive(&rules, 3e18, 512).unwrap();
+        for set in [
+            "steps=7",
+            "batch_size=8",
+            "seq_len=256",
+            "model.num_hidden_layers=7",
+            "model.head_dim=64",
+            "model.tie_word_embeddings=true",
+            "name=mine",
+        ] {
+            let common = Common {
+                mix: None,
+                set: vec![set.into()],
+            };
+            let error = plan(&candidate, &rules, &common).unwrap_err().to_string();
+            assert!(error.contains("3e18-h512 is not what was derived"), "{set}: {error}");
+        }
     }
 }
