@@ -127,6 +127,7 @@ fn an_empty_grid_says_which_rule_emptied_it() {
 #[test]
 fn rules_that_are_none_name_their_flag() {
     let base = Rules::default;
+    let (wide, narrow) = (256, 128);
     let bad = [
         ("--vocab", Rules { vocab: 0, ..base() }),
         (
@@ -139,7 +140,7 @@ fn rules_that_are_none_name_their_flag() {
         (
             "--hidden",
             Rules {
-                hidden: 256..=128,
+                hidden: wide..=narrow,
                 ..base()
             },
         ),

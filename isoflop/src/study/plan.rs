@@ -168,7 +168,10 @@ mod tests {
                 set: vec![set.into()],
             };
             let error = plan(&candidate, &rules, &common).unwrap_err().to_string();
-            assert!(error.contains("3e18-h512 is not what was derived"), "{set}: {error}");
+            assert!(
+                error.contains("3e18-h512 is not what was derived"),
+                "{set}: {error}"
+            );
         }
     }
 }
