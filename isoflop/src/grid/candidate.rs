@@ -189,20 +189,20 @@ mod tests {
             found(&rules, 1e18, 385),
             "not 3 heads of an even number of channels"
         );
-        assert_eq!(found(&rules, 1e18, 2048), "batch 2 < 8");
+        assert_eq!(found(&rules, 1e18, 2048), "batch 1 < 8");
         let fast = Rules {
             lr_constant: 3.3,
             ..rules.clone()
         };
         assert_eq!(
             found(&fast, 1e18, 512),
-            "batch 2 < 8 (32 halved until lr <= 0.01)"
+            "batch 2 < 8 (16 halved until lr <= 0.01)"
         );
         let short = Rules {
             aimed_steps: 4,
             ..rules
         };
-        let reason = found(&short, 1e17, 512);
+        let reason = found(&short, 1e15, 512);
         assert!(reason.ends_with("% off the budget"), "{reason}");
     }
 

@@ -78,6 +78,7 @@ fn a_laptop_has_a_grid_too() {
         step: Some(32),
         head_dim: 32,
         aimed_steps: 1024,
+        min_batch: 1,
         lr_constant: 0.2,
         max_lr: 0.02,
         ..Rules::default()
