@@ -72,8 +72,17 @@ impl Index {
     /// I/O errors.
     pub fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE);
-        let text = serde_json::to_string_pretty(self).expect("an index serialises") + "\n";
+        let text = self.text();
         shards::write_atomic(&path, text.as_bytes()).map_err(Error::io("write", &path))
+    }
+
+    /// The index as it is when it was written and read.
+    pub(super) fn as_read(&self) -> Self {
+        serde_json::from_str(&self.text()).expect("what is written is an index")
+    }
+
+    fn text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("an index serialises") + "\n"
     }
 
     /// Whether a folder has an index.

@@ -25,6 +25,26 @@ fn a_study_can_be_written_again_and_gain_budgets() {
     assert_eq!(names, ["3e18-h512", "3e18-h640", "6e18-h512", "6e18-h640"]);
 }
 
+/// Numbers that JSON does not give back to the last digit are no difference.
+#[test]
+fn a_study_of_many_odd_numbers_can_be_written_again() {
+    let rules = Rules {
+        vocab: 5124,
+        seq_len: 256,
+        aimed_steps: 1024,
+        min_batch: 1,
+        max_lr: 0.03,
+        ..Rules::default()
+    };
+    let widths: Vec<_> = (10..80).step_by(2).collect();
+    let grids = [1.5e11, 3e11, 6e11].map(|budget| target(&rules, budget, &widths).unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let study = Study::new(dir.path(), &grids, &Common::default()).unwrap();
+    study.write().unwrap();
+    assert_ne!(study.index(), &study.index().as_read(), "nothing is tested");
+    study.write().unwrap();
+}
+
 #[test]
 fn another_study_is_refused_and_nothing_changes() {
     let dir = tempfile::tempdir().unwrap();
