@@ -31,7 +31,7 @@ validation_fraction = 0.03
 components = [{ source = "synthetic", view = "both", codebooks = 2, weight = 1 }]
 """
 BUDGETS = ["1.5e11", "3e11", "6e11", "1.2e12"]  # forward FLOPs
-GRID = ["--hidden", "18..48", "--step", "6", "--seq-len", "256", "--aimed-steps", "1024", "--min-batch", "1",
+GRID = ["--hidden", "18..60", "--step", "6", "--seq-len", "256", "--aimed-steps", "1024", "--min-batch", "1",
         "--lr-constant", "0.2", "--max-lr", "0.03", "--set", "precision=f32", "--set", "log_every=20"]
 
 
