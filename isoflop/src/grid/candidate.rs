@@ -215,7 +215,11 @@ mod tests {
             };
             let candidate = Candidate::derive(&rules, 1e19, 512).unwrap();
             let flops = candidate.flops(&rules);
-            let spent = convention.count(&flops);
+            let spent = match convention {
+                Convention::Forward => flops.forward,
+                Convention::Training => flops.training,
+                Convention::SixNd => flops.six_nd,
+            };
             assert!((spent / 1e19 - 1.0).abs() <= MAX_BUDGET_ERROR);
             assert_eq!(flops.training, 3.0 * flops.forward);
             let six_nd = 6.0 * candidate.params as f64 * candidate.tokens as f64;
