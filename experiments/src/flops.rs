@@ -1,11 +1,11 @@
 //! Floating-point operations of a model, counted once for the trainer and the scaling studies.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{ModelConfig, Plan};
 
 /// Floating-point operations of a run, by the three conventions that papers have.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Flops {
     /// Of all forward passes, attention included: [`forward_flops_per_token`]. The recipe's IsoFLOP budgets are these.
     pub forward: f64,

@@ -1,11 +1,31 @@
 //! What can be wrong with a scaling study.
 
+use std::path::PathBuf;
+
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A study that cannot be planned.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+/// A study that cannot be planned, run or read.
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A study's index that is none.
+    #[error("{}: {source}; `isoflop sweep --run` writes it anew", path.display())]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
     /// A budget that is no number of operations.
     #[error(
         "budget {budget} is not a positive, finite number of FLOPs; give one like 1e19 (forward FLOPs of the whole run)"
