@@ -1,5 +1,7 @@
 //! `isoflop`: scaling studies at a fixed number of FLOPs.
 
+mod cli;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -26,11 +28,19 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Fit scaling laws to the runs of a study: IsoFLOP parabolas with power laws, and a parametric surface.
+    Fit(cli::fit::Args),
+    /// Draw the figures of a study: IsoFLOP curves, power laws, residuals, and losses by kind of token.
+    Plot(cli::plot::Args),
 }
 
 fn main() -> ExitCode {
-    let Command::Sweep { budget, json } = Cli::parse().command;
-    match sweep(budget, json) {
+    let done = match Cli::parse().command {
+        Command::Sweep { budget, json } => sweep(budget, json),
+        Command::Fit(args) => cli::fit::run(&args),
+        Command::Plot(args) => cli::plot::run(&args),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
