@@ -1,11 +1,11 @@
 """Makes tests/fixtures/isoflop-fit: a synthetic study, and what NumPy and SciPy fit to it.
 
-    pip install numpy==2.5.3 scipy==1.18.1
+    pip install numpy==2.4.6 scipy==1.17.1
     python scripts/make_isoflop_fit_fixtures.py tests/fixtures/isoflop-fit
 
 The study has the sizes of a grid, FLOPs a token that are no multiple of the parameters, noise, and one outlier. Parabolas
-and power laws are numpy.polyfit; the surface is scipy.optimize.minimize from the 4,500 starts of Hoffmann et al. 2022, and
-then polished from the best of them. Nothing of Timbre is used.
+and power laws are numpy.polyfit; the surface is scipy.optimize.minimize from the 4,500 starts of Hoffmann et al. 2022,
+200 iterations each, and then to the end from the best of them. Nothing of Timbre is used.
 """
 
 import csv
@@ -19,8 +19,8 @@ import scipy
 from scipy.optimize import minimize
 
 DELTA = 1e-3
-BUDGETS = [1e18, 3e18, 6e18, 1e19, 3e19, 6e19]
-WIDTHS = range(256, 1537, 128)
+BUDGETS = [3e17, 1e18, 3e18, 1e19, 3e19, 3e20]
+WIDTHS = range(256, 2049, 128)
 VOCAB, SEQ_LEN = 32_768, 2_048
 KINDS = {"text": (0.9, 300.0, 1500.0, 0.34, 0.36), "semantic": (2.2, 900.0, 900.0, 0.38, 0.33), "acoustic_1": (3.1, 90.0, 150.0, 0.27, 0.26)}
 SHARES = {"text": 0.2, "semantic": 0.3, "acoustic_1": 0.5}
@@ -42,15 +42,15 @@ def study():
             layers, params, flops = sizes(width)
             tokens = round(budget / flops)
             # models that see so few or so many tokens are not run
-            if not 4 < tokens / params < 400:
+            if not 2 < tokens / params < 250:
                 continue
             kinds = {
-                kind: (e + a / params**alpha + b / tokens**beta) * np.exp(rng.normal(0, 2e-3))
+                kind: (e + a / params**alpha + b / tokens**beta) * np.exp(rng.normal(0, 1e-3))
                 for kind, (e, a, b, alpha, beta) in KINDS.items()
             }
             loss = sum(SHARES[kind] * value for kind, value in kinds.items())
             rows.append([f"{budget:.0e}-h{width}".replace("+", ""), budget, width, layers, params, tokens, loss, *kinds.values()])
-    rows[17][6] *= 1.02  # an outlier
+    rows[17][6] *= 1.01  # an outlier
     return rows
 
 
@@ -97,14 +97,15 @@ def surface(rows):
         gradient = [weights[0].sum(), weights[1].sum(), weights[2].sum(), -(n * weights[0]).sum(), -(d * weights[1]).sum()]
         return value, np.array(gradient)
 
-    options = {"maxiter": 2000, "maxfun": 20_000, "ftol": 1e-15, "gtol": 1e-10, "maxcor": 20}
+    def descend(start, iterations):
+        options = {"maxiter": iterations, "maxfun": 20_000, "ftol": 1e-15, "gtol": 1e-10, "maxcor": 20}
+        return minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+
     log_a = log_b = np.arange(0, 30, 5)
     log_e, exponents = np.arange(-1, 1.5, 0.5), np.arange(0, 2.5, 0.5)
-    best = None
-    for start in itertools.product(log_a, log_b, log_e, exponents, exponents):
-        end = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-        if best is None or end.fun < best.fun:
-            best = end
+    starts = itertools.product(log_a, log_b, log_e, exponents, exponents)
+    ends = sorted((descend(start, 200) for start in starts), key=lambda end: end.fun)
+    best = min((descend(end.x, 5000) for end in ends[:20]), key=lambda end: end.fun)
     for _ in range(5):
         polish = {"xatol": 1e-12, "fatol": 1e-15, "maxiter": 50_000, "maxfev": 50_000, "adaptive": True}
         end = minimize(lambda x: objective(x)[0], best.x, method="Nelder-Mead", options=polish)

@@ -66,7 +66,7 @@ pub struct Fit {
     /// Whether both say the same.
     pub agreement: Outcome<Agreement>,
     /// Parabolas and power laws of the loss by kind of token.
-    pub kinds: Vec<KindFit>,
+    pub by_kind: Vec<KindFit>,
 }
 
 /// Profiles of one kind of token.
@@ -95,7 +95,7 @@ impl Fit {
             bootstrap,
             profiles,
             parametric,
-            kinds,
+            by_kind: kinds,
         }
     }
 

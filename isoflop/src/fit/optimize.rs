@@ -5,6 +5,8 @@
 //! (arXiv 2404.10102) found that their optimizer had stopped early, because it saw the mean of tiny values instead of the
 //! sum. Here the sum is divided by δ, and ln N and ln D are centered, so that A and α, as B and β, can be told apart.
 
+use std::cell::Cell;
+
 use argmin::core::{CostFunction, Error, Executor, Gradient, State};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
@@ -19,6 +21,9 @@ const MEMORY: usize = 10;
 const GRADIENT_TOLERANCE: f64 = 1e-9;
 const COST_TOLERANCE: f64 = 1e-15;
 const MAX_ITERATIONS: u64 = 2_000;
+/// The line search has no limit of its own, and where rounding hides the slope it would go on for ever. A descent that
+/// converges takes some hundreds of evaluations.
+const MAX_EVALUATIONS: usize = 10_000;
 
 /// ln A, ln B, ln E, α, β.
 pub type Start = [f64; 5];
@@ -108,7 +113,11 @@ impl Runs {
             .and_then(|solver| solver.with_tolerance_cost(COST_TOLERANCE))
             .expect("tolerances are positive");
         let start = self.centered(*start).to_vec();
-        let result = Executor::new(self, solver)
+        let problem = Descent {
+            runs: self,
+            evaluations: Cell::new(0),
+        };
+        let result = Executor::new(problem, solver)
             .configure(|state| state.param(start).max_iters(MAX_ITERATIONS))
             .ctrlc(false)
             .timer(false)
@@ -173,21 +182,32 @@ impl Runs {
     }
 }
 
-impl CostFunction for &Runs {
+/// One descent over runs.
+struct Descent<'a> {
+    runs: &'a Runs,
+    evaluations: Cell<usize>,
+}
+
+impl CostFunction for Descent<'_> {
     type Param = Vec<f64>;
     type Output = f64;
 
     fn cost(&self, parameters: &Self::Param) -> Result<f64, Error> {
-        Ok(self.evaluate(parameters).0)
+        self.evaluations.update(|evaluations| evaluations + 1);
+        match self.evaluations.get() {
+            // ends the line search, and with it the descent, at the best place so far
+            evaluations if evaluations > MAX_EVALUATIONS => Err(Error::msg("too many evaluations")),
+            _ => Ok(self.runs.evaluate(parameters).0),
+        }
     }
 }
 
-impl Gradient for &Runs {
+impl Gradient for Descent<'_> {
     type Param = Vec<f64>;
     type Gradient = Vec<f64>;
 
     fn gradient(&self, parameters: &Self::Param) -> Result<Vec<f64>, Error> {
-        Ok(self.evaluate(parameters).1.to_vec())
+        Ok(self.runs.evaluate(parameters).1.to_vec())
     }
 }
 

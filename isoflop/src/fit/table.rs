@@ -54,8 +54,8 @@ pub fn render(fit: &Fit, budgets: &[BudgetPrediction], sizes: &[SizePrediction])
         Outcome::Missing { missing } => format!("  none: {missing}\n"),
     };
     text += &format!("\nAgreement: {}\n", agreement(fit));
-    if !fit.kinds.is_empty() {
-        text += &format!("\nBy kind of token\n{}\n", draw(&kinds(&fit.kinds)));
+    if !fit.by_kind.is_empty() {
+        text += &format!("\nBy kind of token\n{}\n", draw(&kinds(&fit.by_kind)));
     }
     if !budgets.is_empty() || !sizes.is_empty() {
         text += &format!("\nPredictions\n{}\n", draw(&predictions(budgets, sizes)));
@@ -80,10 +80,9 @@ fn draw(rows: &Rows) -> String {
 /// What was fitted, and how intervals were made.
 pub fn summary(fit: &Fit) -> String {
     format!(
-        "{}: {} runs, {} budgets in {}; {:.0} % intervals from {} resamples, seed {}",
+        "{}: {} runs with a loss, budgets in {}; {:.0} % intervals from {} resamples, seed {}",
         fit.observations.source.display(),
         fit.observations.runs.len(),
-        fit.profiles.budgets.len(),
         fit.observations.budget_unit(),
         100.0 * LEVEL,
         fit.bootstrap.resamples,

@@ -122,8 +122,8 @@ impl Row<'_> {
     fn observation(&self) -> Result<Observation> {
         let count =
             |column: &str| self.optional(column, "a whole number", |cell| cell.parse().ok());
-        let by_kind = self.columns.kinds.iter().map(|(_, place)| {
-            let loss = self.loss(*place)?;
+        let by_kind = self.columns.kinds.iter().map(|(kind, place)| {
+            let loss = self.loss(*place, &kind_column(kind))?;
             Ok(loss.is_finite().then_some(loss))
         });
         Ok(Observation {
@@ -133,7 +133,7 @@ impl Row<'_> {
             layers: count("layers")?,
             params: self.positive("params")?,
             tokens: self.positive("tokens")?,
-            loss: self.loss(self.columns.places["loss"])?,
+            loss: self.loss(self.columns.places["loss"], "loss")?,
             by_kind: by_kind.collect::<Result<_>>()?,
         })
     }
@@ -184,7 +184,7 @@ impl Row<'_> {
     }
 
     /// A loss; NaN where the cell is empty or says that there is none.
-    fn loss(&self, place: usize) -> Result<f64> {
+    fn loss(&self, place: usize, column: &str) -> Result<f64> {
         let cell = self.cell(place);
         if ["", "null", "none", "na", "n/a"].contains(&cell.to_ascii_lowercase().as_str()) {
             return Ok(f64::NAN);
@@ -193,7 +193,7 @@ impl Row<'_> {
         loss.filter(|loss: &f64| !(*loss <= 0.0)).ok_or_else(|| {
             self.bad(
                 place,
-                "loss",
+                column,
                 "a positive number, or empty where there is none",
             )
         })
@@ -210,12 +210,14 @@ impl Row<'_> {
     }
 }
 
+/// Name of the column of a kind's loss.
+fn kind_column(kind: &str) -> String {
+    format!("{KIND_PREFIX}{}", kind.replace('-', "_"))
+}
+
 /// The table of all runs.
 pub fn write(observations: &Observations) -> String {
-    let kinds = observations
-        .kinds
-        .iter()
-        .map(|kind| format!("{KIND_PREFIX}{}", kind.replace('-', "_")));
+    let kinds = observations.kinds.iter().map(|kind| kind_column(kind));
     let header = [
         "name", "budget", "hidden", "layers", "params", "tokens", "loss",
     ]

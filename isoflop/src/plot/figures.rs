@@ -44,7 +44,7 @@ pub fn all(fit: &Fit) -> Result<Vec<Figure>, PlotError> {
     if fit.parametric.fitted().is_some() {
         figures.push(residuals(fit)?);
     }
-    if !fit.kinds.is_empty() {
+    if !fit.by_kind.is_empty() {
         figures.push(kinds(fit)?);
     }
     Ok(figures)
@@ -397,7 +397,7 @@ fn kinds(fit: &Fit) -> Result<Figure, PlotError> {
     const TITLE: f64 = 13.0;
     let legend = Legend::new(fit);
     let top = ABOVE + legend.height(PAGE - LEFT - RIGHT);
-    let rows = fit.kinds.len().div_ceil(COLUMNS);
+    let rows = fit.by_kind.len().div_ceil(COLUMNS);
     let size = (
         PAGE,
         top + (HEIGHT + TITLE + 12.0) * rows as f64 + BELOW - 8.0,
@@ -405,7 +405,7 @@ fn kinds(fit: &Fit) -> Result<Figure, PlotError> {
     let cell = (PAGE - 10.0) / COLUMNS as f64;
     let svg = canvas::draw(size, |canvas| {
         legend.draw(canvas, (LEFT, ABOVE - 3.0), PAGE - LEFT - RIGHT, true)?;
-        for (number, kind) in fit.kinds.iter().enumerate() {
+        for (number, kind) in fit.by_kind.iter().enumerate() {
             let (row, column) = (number / COLUMNS, number % COLUMNS);
             let left = LEFT + cell * column as f64;
             let above = top + (HEIGHT + TITLE + 12.0) * row as f64 + TITLE;
@@ -414,7 +414,7 @@ fn kinds(fit: &Fit) -> Result<Figure, PlotError> {
             let runs = &fit.observations.runs;
             let labels = Labels {
                 x_notation: Notation::Units,
-                x: number + COLUMNS >= fit.kinds.len(),
+                x: number + COLUMNS >= fit.by_kind.len(),
                 y: column == 0,
             };
             let axes = Axes::of(runs, &kind.profiles, loss).named("Loss (nats per token)");

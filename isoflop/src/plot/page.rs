@@ -48,10 +48,10 @@ pub fn render(fit: &Fit, figures: &[Figure]) -> String {
             section("Parametric fit", None, vec![format!("none: {missing}")])
         }
     };
-    if !fit.kinds.is_empty() {
+    if !fit.by_kind.is_empty() {
         body += &section(
             "By kind of token",
-            Some(table::kinds(&fit.kinds)),
+            Some(table::kinds(&fit.by_kind)),
             Vec::new(),
         );
     }

@@ -3,7 +3,7 @@
 use plotters::style::RGBColor;
 
 use super::PlotError;
-use super::canvas::{Anchor, Canvas, Place, TEXT, power_of_ten, raised};
+use super::canvas::{Anchor, Canvas, Place, TEXT, raised};
 use super::panel::cross;
 use crate::fit::Fit;
 
@@ -156,6 +156,7 @@ fn scientific(budget: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plot::canvas::power_of_ten;
 
     #[test]
     fn neighbours_differ_in_colour_and_shape() {
