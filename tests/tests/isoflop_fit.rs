@@ -64,7 +64,7 @@ fn a_study_is_fitted_and_predicted() {
         "β/(α+κβ)",
         "Agreement: the two approaches ",
         "acoustic-1",
-        "C = 1e21, 16.7× outside",
+        "C = 1e21, 3.33× outside",
         "N = 1.00B",
     ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");

@@ -76,12 +76,14 @@ impl Axis {
     fn linear_ticks(&self, count: usize) -> Vec<Tick> {
         let rough = (self.high - self.low) / count as f64;
         let power = 10f64.powf(rough.log10().floor());
-        let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
+        let steps = [1.0, 2.0, 2.5, 5.0, 10.0].map(|step| step * power);
         let step = steps
             .into_iter()
             .find(|step| *step >= rough)
             .unwrap_or(10.0 * power);
-        let places = (-(step.log10() + 1e-9).floor()).max(0.0) as usize;
+        let places = (0..16)
+            .find(|&places| is_whole(step * 10f64.powi(places)))
+            .unwrap_or_default() as usize;
         let numbers = (self.low / step).ceil() as i64..=(self.high / step).floor() as i64;
         let tick = |number: i64| {
             let value = number as f64 * step;
@@ -134,6 +136,10 @@ fn written(
     let set = sets.iter().find(dense_enough).copied().unwrap_or(&[1]);
     let every = of_set(set).div_ceil(count).max(1) as i32;
     move |digit, decade| set.contains(&digit) && decade % every == 0
+}
+
+fn is_whole(value: f64) -> bool {
+    (value - value.round()).abs() < 1e-6
 }
 
 /// A count without needless zeros, such as 20M.
@@ -189,7 +195,7 @@ mod tests {
         );
         let axis = Axis::linear("", [-0.012, 0.011].into_iter());
         assert_eq!(
-            texts(&axis, 5, Notation::Units),
+            texts(&axis, 6, Notation::Units),
             ["−0.010", "−0.005", "0.000", "0.005", "0.010"]
         );
     }

@@ -162,6 +162,12 @@ impl Canvas<'_> {
             Anchor::Center => (HPos::Center, FontTransform::None),
             Anchor::Upward => (HPos::Center, FontTransform::Rotate270),
         };
+        // plotters centers small letters, and most of our text is digits and capitals
+        let lower = 0.1 * TEXT;
+        let at = match anchor {
+            Anchor::Upward => (at.0 + lower, at.1),
+            _ => (at.0, at.1 + lower),
+        };
         let style = (FONTS, TEXT * UNITS * FONT_SHRINK)
             .into_font()
             .transform(transform)

@@ -16,7 +16,7 @@ use crate::fit::profiles::Profiles;
 use crate::observation::Observation;
 
 /// Room for the values and the label of an axis, and at the other sides, in points.
-const LEFT: f64 = 40.0;
+const LEFT: f64 = 44.0;
 const BELOW: f64 = 28.0;
 const ABOVE: f64 = 6.0;
 const RIGHT: f64 = 8.0;
@@ -182,8 +182,8 @@ fn laws(fit: &Fit) -> Result<Figure, PlotError> {
     Ok(Figure {
         name: "power-laws",
         title: "Compute-optimal size and length",
-        caption: "Minima of the IsoFLOP curves against the budget, with power laws through them and 95 % intervals. Dashed: the \
-                  optimum of the parametric fit."
+        caption: "Minima of the IsoFLOP curves against the budget, with power laws through them and 95 % intervals; markers are \
+                  those of the curves. Dashed: the optimum of the parametric fit."
             .into(),
         svg,
     })

@@ -12,9 +12,11 @@ use crate::fit::bootstrap::Interval;
 const TICK: f64 = 3.0;
 /// Width of frames, in points.
 const FRAME: f64 = 0.6;
+/// Half the length of the lines that end bars, in points.
+const CAP: f64 = 2.2;
 /// Points that one tick's text takes beside others.
 const TICK_WIDTH: f64 = 34.0;
-const TICK_HEIGHT: f64 = 22.0;
+const TICK_HEIGHT: f64 = 17.0;
 
 /// A frame on a canvas.
 pub struct Panel<'a, 'b> {
@@ -78,7 +80,7 @@ impl<'a, 'b> Panel<'a, 'b> {
             )?;
         }
         if labels.y {
-            canvas.text(&panel.y.label, (left - 30.0, middle.1), Anchor::Upward)?;
+            canvas.text(&panel.y.label, (left - 34.0, middle.1), Anchor::Upward)?;
         }
         canvas.line(
             &[(left, top), (left, bottom), (right, bottom)],
@@ -147,7 +149,16 @@ impl<'a, 'b> Panel<'a, 'b> {
         let at = self.y_at(y);
         let [from, to] =
             [interval.low, interval.high].map(|x| (self.x_at(x).clamp(left, right), at));
-        self.canvas.line(&[from, to], BLACK, 0.8)
+        self.canvas.line(&[from, to], BLACK, 0.8)?;
+        // an end that is outside of the frame has no cap
+        for value in [interval.low, interval.high] {
+            let x = self.x_at(value);
+            if (left..=right).contains(&x) {
+                self.canvas
+                    .line(&[(x, at - CAP), (x, at + CAP)], BLACK, 0.8)?;
+            }
+        }
+        Ok(())
     }
 
     /// A bar over an interval of y, as far as it is in the frame.
@@ -167,9 +178,9 @@ impl<'a, 'b> Panel<'a, 'b> {
 
 /// A cross at a place, in points.
 pub fn cross(canvas: &Canvas, (x, y): Place) -> Result<(), PlotError> {
-    const ARM: f64 = 2.6;
-    canvas.line(&[(x - ARM, y - ARM), (x + ARM, y + ARM)], BLACK, 1.0)?;
-    canvas.line(&[(x - ARM, y + ARM), (x + ARM, y - ARM)], BLACK, 1.0)
+    const ARM: f64 = 2.0;
+    canvas.line(&[(x - ARM, y - ARM), (x + ARM, y + ARM)], BLACK, 0.9)?;
+    canvas.line(&[(x - ARM, y + ARM), (x + ARM, y - ARM)], BLACK, 0.9)
 }
 
 /// Marks without text are small.

@@ -125,7 +125,7 @@ impl Legend {
     ) -> Result<(), PlotError> {
         canvas.text(&self.title, (left, top + 0.5 * LINE), Anchor::Left)?;
         if minima {
-            let at = (left + 118.0, top + 0.5 * LINE);
+            let at = (left + 106.0, top + 0.5 * LINE);
             cross(canvas, at)?;
             canvas.text("minimum, 95 % interval", (at.0 + 8.0, at.1), Anchor::Left)?;
         }
