@@ -199,45 +199,35 @@ fn runs_without_a_loss_are_named() {
 #[test]
 fn what_the_runs_do_not_suffice_for_is_said() {
     let steady = |budget: f64| (budget / 1e12).sqrt() * 5e6;
-    for (text, shape, parts) in [
+    for (text, parts) in [
         // one budget
         (
             study(&[1e12], 9, steady),
-            "inside",
             vec!["a law takes the minima of 2 budgets", "with one budget"],
         ),
         // too few sizes
         (
             study(&[1e12, 1e13], 2, steady),
-            "too-few",
             vec!["2 of the 3 sizes", "takes 8 runs; there are 4"],
         ),
         // minima beyond the sizes
         (
             study(&[1e12, 1e13], 6, |_| 4e5),
-            "outside",
             vec!["beyond the sizes, and the laws leave it out; run smaller models"],
         ),
-        (
-            study(&[1e12, 1e13], 6, |_| 3e8),
-            "outside",
-            vec!["run larger models"],
-        ),
+        (study(&[1e12, 1e13], 6, |_| 3e8), vec!["run larger models"]),
         // at the edge
         (
             study(&[1e12, 1e13], 6, |_| 25e6),
-            "edge",
             vec!["at the edge of the sizes; run larger models"],
         ),
         // three sizes: met exactly, so noise is unknown
         (
             study(&[1e12, 1e13], 3, |_| 2e6),
-            "edge",
             vec!["meets its 3 sizes exactly", "no interval"],
         ),
     ] {
         let (_dir, path) = table(&text);
-        assert_eq!(fit(&path)["profiles"]["budgets"][0]["shape"], shape);
         let report = run_ok(
             bin("isoflop")
                 .arg("fit")

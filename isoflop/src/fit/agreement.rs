@@ -104,3 +104,26 @@ fn side_by_side(profiles: &Profiles, surface: &Parametric) -> Vec<SideBySide> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fit::bootstrap::Interval;
+
+    #[test]
+    fn one_interval_that_holds_the_other_value_is_enough() {
+        let estimate = |value: f64, half: Option<f64>| Estimate {
+            value,
+            interval: half.map(|half| Interval {
+                low: value - half,
+                high: value + half,
+            }),
+        };
+        let law = estimate(0.50, Some(0.05));
+        assert!(within(&law, &estimate(0.54, Some(0.01))));
+        assert!(within(&estimate(0.54, None), &law));
+        // intervals that only touch
+        assert!(!within(&law, &estimate(0.56, Some(0.02))));
+        assert!(!within(&estimate(0.5, None), &estimate(0.5, None)));
+    }
+}

@@ -23,7 +23,7 @@ const COST_TOLERANCE: f64 = 1e-15;
 const MAX_ITERATIONS: u64 = 2_000;
 /// The line search has no limit of its own, and where rounding hides the slope it would go on for ever. A descent that
 /// converges takes some hundreds of evaluations.
-const MAX_EVALUATIONS: usize = 10_000;
+const MAX_EVALUATIONS: usize = 3_000;
 
 /// ln A, ln B, ln E, α, β.
 pub type Start = [f64; 5];
