@@ -353,7 +353,7 @@ mod tests {
     fn resamples_give_intervals_and_count_what_opens_downward() {
         let curve = curve(&SIZES, 400.0, 0.1);
         let lowest = |size: f64| [size.ln(), 0.0, 3.0];
-        let mut resampled = vec![lowest(300.0), lowest(600.0)].repeat(20);
+        let mut resampled = [lowest(300.0), lowest(600.0)].repeat(20);
         let interval = curve
             .profile(&resampled)
             .minimum
