@@ -155,7 +155,7 @@ fn power_laws_through_minima_hold_the_true_exponents() {
 #[test]
 fn the_surface_holds_the_true_exponents() {
     let bootstrap = Bootstrap {
-        resamples: 60,
+        resamples: 100,
         seed: 1,
     };
     // 8 of the 4,500 starts: draws without outliers have one optimum

@@ -8,7 +8,7 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{ChiSquared, Distribution};
+use rand_distr::{ChiSquared, Distribution, StandardNormal};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -89,6 +89,8 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 pub struct Residuals {
     values: Vec<f64>,
     degrees_of_freedom: usize,
+    /// Deviation of the normal noise that is added to each draw.
+    bandwidth: f64,
 }
 
 impl Residuals {
@@ -99,7 +101,23 @@ impl Residuals {
         Self {
             values,
             degrees_of_freedom,
+            bandwidth: 0.0,
         }
+    }
+
+    /// Draws from a smooth density instead, with Silverman's bandwidth.
+    ///
+    /// For fits by absolute differences, whose result depends on the density of noise at zero: such a fit meets as many runs
+    /// nearly exactly as it has parameters, so residuals heap up there, and intervals would be too narrow (De Angelis, Hall &
+    /// Young 1993).
+    pub fn smoothed(mut self) -> Self {
+        let mut sorted = self.values.clone();
+        sorted.sort_by(f64::total_cmp);
+        let normal_quartiles = 1.34;
+        let spread = (quantile(&sorted, 0.75) - quantile(&sorted, 0.25)) / normal_quartiles;
+        let count = sorted.len() as f64;
+        self.bandwidth = 0.9 * spread.min(self.deviation()) * count.powf(-0.2);
+        self
     }
 
     /// Root mean square.
@@ -119,8 +137,15 @@ pub struct Noise<'a> {
 impl Noise<'_> {
     /// The noise of the next measurement.
     pub fn draw(&mut self) -> f64 {
-        let values = &self.residuals.values;
-        self.scale * values[self.rng.random_range(0..values.len())]
+        let Residuals {
+            values, bandwidth, ..
+        } = self.residuals;
+        let drawn = values[self.rng.random_range(0..values.len())];
+        if *bandwidth == 0.0 {
+            return self.scale * drawn;
+        }
+        let normal: f64 = StandardNormal.sample(&mut self.rng);
+        self.scale * (drawn + bandwidth * normal)
     }
 }
 
@@ -191,6 +216,17 @@ mod tests {
             |seed| Bootstrap { resamples: 9, seed }.run(&residuals, |mut noise| noise.draw());
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
+    }
+
+    #[test]
+    fn smoothing_spreads_what_heaps_up() {
+        let heap = Residuals::new(vec![-3.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 3.0], 3);
+        let at_zero = |residuals: &Residuals| {
+            let draws = bootstrap(4_000).run(residuals, |mut noise| noise.draw());
+            draws.iter().filter(|draw| draw.abs() < 0.05).count()
+        };
+        assert!(at_zero(&heap) > 1_800);
+        assert!(at_zero(&heap.smoothed()) < 600);
     }
 
     #[test]

@@ -238,7 +238,7 @@ fn resample(
     let noise = residuals
         .iter()
         .map(|residual| residual.log_residual * shrunk);
-    let urn = Residuals::new(noise.collect(), freedom);
+    let urn = Residuals::new(noise.collect(), freedom).smoothed();
     bootstrap.run(&urn, |mut noise| {
         let log_losses = residuals
             .iter()
