@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Runs scripts/slurm/tokenize.sbatch on a real Slurm of one node, kills and requeues tasks, and compares the dataset with
-# that of a single undisturbed process, byte for byte.
+# that of a single undisturbed process, byte for byte. Then the array of `isoflop sweep --slurm` trains a study on it, in
+# which a task is told that its time is up, and the losses are compared with those of `isoflop sweep --run`.
 #
 #   scripts/test_slurm.sh           TOKENIZE=PROGRAM  [default: the release build in CARGO_TARGET_DIR or target]
+#                                   ISOFLOP=PROGRAM   [the same; `pretrain` lies beside it]
 #
 # Slurm and munge run as the caller, in a temporary folder, on free ports; no systemd and no cgroups are needed, and nothing
 # is left behind. Where they are missing they are installed if that disturbs nobody: by root, with apt, without systemd.
@@ -22,6 +24,7 @@ for name in "${!SLURM_@}" "${!SBATCH_@}"; do
 done
 export PATH=$PATH:/usr/sbin:/sbin
 tokenize=$(realpath -m -- "${TOKENIZE:-${CARGO_TARGET_DIR:-target}/release/tokenize}")
+isoflop=$(realpath -m -- "${ISOFLOP:-${CARGO_TARGET_DIR:-target}/release/isoflop}")
 template=$PWD/scripts/slurm/tokenize.sbatch
 
 say() {
@@ -30,7 +33,7 @@ say() {
 
 fail() {
     say "FAILED: $*" >&2
-    for log in "$dir"/log/*.log "$dir"/tokenize-*.log; do
+    for log in "$dir"/log/*.log "$dir"/tokenize-*.log "$dir"/isoflop-*.log; do
         [[ -s $log ]] && { echo "--- ${log##*/}"; tail -n 20 "$log"; } >&2
     done
     exit 1
@@ -249,7 +252,47 @@ $(du -sk "$dir/array" | cut -f 1) KiB"
     "$tokenize" stats "$dir/array"
 }
 
-[[ -x $tokenize ]] || { echo "error: no program $tokenize; run cargo build --release, or set TOKENIZE" >&2; exit 1; }
+# in words: there are no blanks in the folder's name
+study_command() {
+    echo sweep --budget 4e9 --budget 8e9 --hidden 16..32 --step 16 --head-dim 16 --seq-len 64 --aimed-steps 64 \
+        --min-batch 1 --lr-constant 0.1 --max-lr 0.03 --mix quickstart --set precision=f32 --data "$dir/data" --out "$1"
+}
+
+# final and other validation losses, without how long they took
+losses() {
+    (cd "$1/runs" && grep -H '"kind":"validation"' ./*/metrics.jsonl | sed 's/,"secs":[^}]*//')
+}
+
+is_training() {
+    grep -qs '"kind":"train"' "$dir"/study/runs/4e9-h32/metrics.jsonl
+}
+
+train_study() {
+    local task restarts
+    mkdir "$dir/data"
+    ln -s "$dir/array" "$dir/data/quickstart"
+    # shellcheck disable=SC2046
+    "$isoflop" $(study_command "$dir/study") --slurm
+    job=$(cd "$dir" && sbatch --parsable --cpus-per-task=1 --mem=1G study/isoflop.sbatch)
+    say "submitted array $job of the study"
+    wait_for "a step of task 1" is_training
+    scancel --batch --signal=USR1 "${job}_1"
+    say "told task 1 that its time is up"
+    wait_for "the end of the array" is_over
+    for ((task = 0; task < 4; task++)); do
+        restarts=$((task == 1))
+        [[ $(field "$task" JobState) == COMPLETED ]] || fail "task $task is $(field "$task" JobState)"
+        [[ $(field "$task" Restarts) == "$restarts" ]] || fail "task $task restarted $(field "$task" Restarts) times"
+        grep -h ' task ' "$dir/isoflop-${job}_$task.log" | cut -c 1-110
+    done
+    # shellcheck disable=SC2046
+    "$isoflop" $(study_command "$dir/alone") --run 2>"$dir/log/alone.log" >"$dir/alone.txt" || fail "the study by itself"
+    diff <(losses "$dir/alone") <(losses "$dir/study") || fail "the losses differ"
+    say "the same losses as those of one process:"
+    cat "$dir/alone.txt"
+}
+
+[[ -x $tokenize && -x $isoflop ]] || { echo "error: no program $tokenize or $isoflop; run cargo build --release, or set TOKENIZE and ISOFLOP" >&2; exit 1; }
 if ! is_installed && ! install; then
     echo "Slurm is not installed; Debian: apt-get install slurmctld slurmd slurm-client munge" >&2
     exit "$MISSING"
@@ -282,4 +325,5 @@ disturb
 wait_for "the end of the array" is_over
 check_tasks
 check_dataset
+train_study
 say "passed"

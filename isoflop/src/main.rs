@@ -6,9 +6,23 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Plan IsoFLOP scaling studies: models of many sizes, each trained with the same number of FLOPs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Status of a study that was asked to stop: EX_TEMPFAIL, try again later.
+const STOPPED: u8 = 75;
+
+/// Plan and run IsoFLOP scaling studies: models of many sizes, each trained with the same number of FLOPs.
 #[derive(Parser)]
-#[command(version, after_help = "Example:\n  isoflop sweep --budget 1e19")]
+#[command(
+    version,
+    after_help = "Examples:
+  isoflop sweep --budget 1e19
+  isoflop target --budget 1e20 --hidden 2304
+  isoflop fit runs/study --predict-budget 1e15
+  isoflop sweep --budget 1e12 --budget 1e13 --hidden 64..256 --step 32 --head-dim 32 --seq-len 256 \\
+      --aimed-steps 1024 --data DIR --mix quickstart --set precision=f32 --out runs/study --run"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -16,18 +30,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print the candidates of a budget: one model for each width, with batch, steps and learning rate.
-    #[command(
-        after_help = "Examples:\n  isoflop sweep --budget 1e19\n  isoflop sweep --budget 3e18 --json > grid.json"
-    )]
-    Sweep {
-        /// Forward FLOPs of the whole run; training takes three times as many.
-        #[arg(long, value_name = "FLOPS", allow_negative_numbers = true)]
-        budget: f64,
-        /// Print JSON instead of a table.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Derive the candidates of budgets: one model for each width, with batch, steps and learning rate. Train them, with --run.
+    Sweep(cli::sweep::Args),
+    /// Derive the models of given widths at given budgets, as `sweep` derives its own. Train them, with --run.
+    Target(cli::target::Args),
     /// Fit scaling laws to the runs of a study: IsoFLOP parabolas with power laws, and a parametric surface.
     Fit(cli::fit::Args),
     /// Draw the figures of a study: IsoFLOP curves, power laws, residuals, and losses by kind of token.
@@ -36,24 +42,19 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Sweep { budget, json } => sweep(budget, json),
+        Command::Sweep(args) => cli::sweep::run(&args),
+        Command::Target(args) => cli::target::run(&args),
         Command::Fit(args) => cli::fit::run(&args),
         Command::Plot(args) => cli::plot::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            eprintln!("isoflop: {error:#}");
+            match error.downcast_ref() {
+                Some(isoflop::Error::Stopped { .. }) => ExitCode::from(STOPPED),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
-}
-
-fn sweep(budget: f64, json: bool) -> anyhow::Result<()> {
-    let grid = isoflop::grid::sweep(budget)?;
-    match json {
-        true => println!("{}", serde_json::to_string_pretty(&grid)?),
-        false => println!("{}", isoflop::table::render(&grid)),
-    }
-    Ok(())
 }

@@ -26,6 +26,14 @@ pub enum BackendKind {
     Tch,
 }
 
+impl std::fmt::Display for BackendKind {
+    /// As `--backend` takes it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = clap::ValueEnum::to_possible_value(self).expect("no backend is hidden");
+        f.write_str(value.get_name())
+    }
+}
+
 /// Calls a function that is generic over the autodiff backend with the chosen one as its first type
 /// argument: `with_backend!(kind, train(plan, options))`.
 #[macro_export]

@@ -13,6 +13,7 @@ pub mod model;
 pub mod optim;
 pub mod report;
 pub mod run_dir;
+pub mod slurm;
 pub mod trackers;
 pub mod train;
 pub mod watch;

@@ -62,11 +62,7 @@ impl Index {
     /// A folder without an index, or with one that cannot be read.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
-        let text = fs::read_to_string(&path).map_err(|source| Error::Io {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
+        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         serde_json::from_str(&text).map_err(|source| Error::Index { path, source })
     }
 
@@ -76,12 +72,17 @@ impl Index {
     /// I/O errors.
     pub fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE);
-        let text = serde_json::to_string_pretty(self).expect("an index serialises") + "\n";
-        shards::write_atomic(&path, text.as_bytes()).map_err(|source| Error::Io {
-            action: "write",
-            path,
-            source,
-        })
+        let text = self.text();
+        shards::write_atomic(&path, text.as_bytes()).map_err(Error::io("write", &path))
+    }
+
+    /// The index as it is when it was written and read.
+    pub(super) fn as_read(&self) -> Self {
+        serde_json::from_str(&self.text()).expect("what is written is an index")
+    }
+
+    fn text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("an index serialises") + "\n"
     }
 
     /// Whether a folder has an index.

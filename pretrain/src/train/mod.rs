@@ -17,6 +17,7 @@ pub use losses::Losses;
 pub use prepare::{adopt_initial_config, open_loader, run};
 pub use progress::Progress;
 pub use step::{Cut, Phases, StepOutput, Trainer};
+pub use stop::Stop;
 
 use std::path::PathBuf;
 

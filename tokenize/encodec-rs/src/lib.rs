@@ -62,14 +62,16 @@ pub enum Precision {
 /// A folder takes precedence over a repository of the same name.
 pub fn open(name_or_path: &str, options: &Options) -> Result<Box<dyn Codec>> {
     if name_or_path == mel_rvq::NAME {
-        return Ok(Box::new(MelRvq::embedded()));
+        let codec = MelRvq::embedded();
+        return Ok(Box::new(codec.with_codebooks(options.codebooks)?));
     }
     let path = Path::new(name_or_path);
     if path
         .extension()
         .is_some_and(|extension| extension == "safetensors")
     {
-        return Ok(Box::new(MelRvq::load(path)?));
+        let codec = MelRvq::load(path)?;
+        return Ok(Box::new(codec.with_codebooks(options.codebooks)?));
     }
     if path.is_dir() {
         let model = models::load(path, name_or_path, options.codebooks)?;

@@ -44,18 +44,13 @@ impl CodecArgs {
             precision: self.precision.into(),
         };
         let codec = encodec_rs::open(&self.codec, &options)?;
-        // mel-RVQ has one setting of each
         let spec = codec.spec();
-        let fixed = |option: &str, only: String| Error::FixedOption {
-            codec: spec.name.clone(),
-            option: option.to_owned(),
-            only,
-        };
-        if self.codebooks.is_some_and(|asked| asked != spec.codebooks) {
-            return Err(fixed("--codebooks", spec.codebooks.to_string()));
-        }
         if spec.name == mel_rvq::NAME && matches!(self.precision, PrecisionArg::Bf16) {
-            return Err(fixed("--precision", "f32".to_owned()));
+            return Err(Error::FixedOption {
+                codec: spec.name.clone(),
+                option: "--precision".to_owned(),
+                only: "f32".to_owned(),
+            });
         }
         Ok(codec)
     }

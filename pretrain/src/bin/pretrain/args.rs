@@ -19,6 +19,7 @@ use pretrain::backend::BackendKind;
   pretrain --list
   pretrain exp2.1 --size 600m --dry-run --device h100x8 --mfu 0.45
   pretrain exp2.1 --size 600m --data DIR --micro-batch 16
+  pretrain exp1.4 --all --data /shared/data --out /shared/runs --slurm
   pretrain my-experiment.toml --data DIR --dry-run
   pretrain my-experiment.toml --data s3://bucket/shards --out /scratch/run --mirror s3://bucket/run --resume
   pretrain watch runs/*                          how runs stand
@@ -118,6 +119,9 @@ pub struct RunArgs {
     /// Print the plan, what it comes to, and what it takes of each component of its mixture, and stop.
     #[arg(long)]
     pub dry_run: bool,
+    /// With --all: train nothing, but write an array job of Slurm into the folder of all runs, a task for each variant.
+    #[arg(long, requires = "all", conflicts_with = "dry_run")]
+    pub slurm: bool,
     /// For --dry-run: hardware to estimate time on, such as h100x8.
     #[arg(long, value_name = "NAMExCOUNT")]
     pub device: Option<Hardware>,

@@ -1,6 +1,7 @@
 //! `pretrain EXPERIMENT`: resolve an experiment to a plan and run it; `pretrain watch`: look at runs.
 
 mod args;
+mod schedule;
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -76,6 +77,9 @@ fn train(args: &RunArgs) -> Result<()> {
         return train_one(args, resolved, &recipe.plan, folder);
     }
     let runs = args.out.clone().unwrap_or_else(|| PathBuf::from("runs"));
+    if args.slurm {
+        return schedule::write_array(args, &experiment, &runs);
+    }
     for variant in experiment.select(&selection)? {
         let selection = std::slice::from_ref(&variant.name);
         let resolved = experiment.resolve(selection, &args.overrides())?;

@@ -86,6 +86,26 @@ impl MelRvq {
         })
     }
 
+    /// The same codec with its first `codebooks` codebooks only; as it is, for none. What a codebook quantizes does not depend
+    /// on those after it, so the codes are the first of each frame.
+    ///
+    /// # Errors
+    /// More codebooks than there are, or none.
+    pub fn with_codebooks(mut self, codebooks: Option<usize>) -> Result<Self> {
+        let available = self.spec.codebooks;
+        let asked = codebooks.unwrap_or(available);
+        if !(1..=available).contains(&asked) {
+            return Err(Error::TooManyCodebooks {
+                name: self.spec.name,
+                asked,
+                available,
+            });
+        }
+        self.model.acoustic.truncate(asked - 1);
+        self.spec.codebooks = asked;
+        Ok(self)
+    }
+
     /// Writes the codec as a safetensors file, complete or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
         file::write_atomic(path, &file::serialize(&self.model)).map_err(|source| Error::Io {
@@ -110,7 +130,7 @@ impl MelRvq {
             sample_rate_hz: SAMPLE_RATE_HZ,
             channels: 1,
             frame_rate_hz: f64::from(SAMPLE_RATE_HZ) / SAMPLES_PER_FRAME as f64,
-            codebooks: CODEBOOKS,
+            codebooks: model.codebooks(),
             codebook_size: CODEBOOK_SIZE,
         };
         Self {

@@ -3,9 +3,7 @@
 use super::codebook::Codebook;
 use super::mel::{MelBank, Stft, cosines, log_power};
 use super::pca::Pca;
-use super::{
-    CEPSTRA, CODEBOOK_SIZE, CODEBOOKS, COMPONENTS, HOPS_PER_FRAME, MELS, PATCH, SAMPLES_PER_FRAME,
-};
+use super::{CEPSTRA, CODEBOOK_SIZE, COMPONENTS, HOPS_PER_FRAME, MELS, PATCH, SAMPLES_PER_FRAME};
 use crate::Codes;
 
 /// Weight of the level (cepstrum 0) against the shape of the envelope: enough to tell speech from pauses.
@@ -130,9 +128,15 @@ pub(super) struct Model {
 }
 
 impl Model {
+    /// How many there are.
+    pub(super) fn codebooks(&self) -> usize {
+        1 + self.acoustic.len()
+    }
+
     pub(super) fn encode(&self, features: &Features) -> Codes {
         let frames = features.patches.len();
-        let mut data = vec![0; frames * CODEBOOKS];
+        let codebooks = self.codebooks();
+        let mut data = vec![0; frames * codebooks];
         let mut codes = vec![0; frames];
         self.semantic.nearest(&features.envelopes, &mut codes);
         let mut residuals: Vec<_> = features
@@ -140,14 +144,14 @@ impl Model {
             .iter()
             .map(|patch| self.pca.project(patch))
             .collect();
-        store(&mut data, 0, &codes);
+        store(&mut data, codebooks, 0, &codes);
         subtract(&mut residuals, &self.explained, &codes);
         for (stage, codebook) in self.acoustic.iter().enumerate() {
             codebook.nearest(&residuals, &mut codes);
-            store(&mut data, stage + 1, &codes);
+            store(&mut data, codebooks, stage + 1, &codes);
             subtract(&mut residuals, codebook, &codes);
         }
-        Codes::new(CODEBOOKS, data)
+        Codes::new(codebooks, data)
     }
 
     /// Log-mel spectra of the first codebooks: `[frames * HOPS_PER_FRAME * MELS]`. The codes are in range.
@@ -184,8 +188,8 @@ pub(super) fn subtract<const D: usize>(
     }
 }
 
-fn store(data: &mut [u16], codebook: usize, codes: &[u16]) {
-    for (frame, &code) in data.chunks_exact_mut(CODEBOOKS).zip(codes) {
+fn store(data: &mut [u16], codebooks: usize, codebook: usize, codes: &[u16]) {
+    for (frame, &code) in data.chunks_exact_mut(codebooks).zip(codes) {
         debug_assert!(usize::from(code) < CODEBOOK_SIZE);
         frame[codebook] = code;
     }

@@ -236,6 +236,29 @@ fn bad_input_is_an_error_that_says_where() {
     assert!(CODEC.decode(&Codes::new(8, vec![0; 7])).is_err());
 }
 
+#[test]
+fn the_first_codebooks_give_the_first_codes_of_each_frame() {
+    let samples = recording();
+    let all = CODEC.encode(&samples).unwrap();
+    for codebooks in [1, 3, 8] {
+        let codec = MelRvq::embedded().with_codebooks(Some(codebooks)).unwrap();
+        assert_eq!(codec.spec().codebooks, codebooks);
+        let codes = codec.encode(&samples).unwrap();
+        assert_eq!(codes.frames(), all.frames());
+        for frame in 0..all.frames() {
+            assert_eq!(codes.frame(frame), &all.frame(frame)[..codebooks]);
+        }
+        assert_eq!(codec.decode(&codes).unwrap(), CODEC.decode(&codes).unwrap());
+    }
+    for wrong in [0, 9] {
+        let error = MelRvq::embedded()
+            .with_codebooks(Some(wrong))
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("has 8 codebooks"), "{error}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
