@@ -50,9 +50,10 @@ pub fn interval(estimate: &Estimate, show: fn(f64) -> String) -> String {
     }
 }
 
-/// Three significant digits of a number below a thousand.
+/// Three significant digits, or those of a whole number.
 pub fn digits(value: f64) -> String {
     match value.abs() {
+        v if v >= 1e5 => format!("{value:.2e}"),
         v if v >= 99.95 => format!("{value:.0}"),
         v if v >= 9.995 => format!("{value:.1}"),
         v if v >= 0.9995 || v == 0.0 => format!("{value:.2}"),
@@ -80,6 +81,10 @@ mod tests {
             ["3e18", "1.25e19", "1e-3"]
         );
         assert_eq!(count(f64::NAN), "?");
+        assert_eq!(
+            [12_345.6, 5.788e11, 2e-7].map(digits),
+            ["12346", "5.79e11", "2.00e-7"]
+        );
     }
 
     #[test]
