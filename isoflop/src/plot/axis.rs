@@ -127,11 +127,12 @@ fn written(
     count: usize,
     notation: Notation,
 ) -> impl Fn(i32, i32) -> bool + use<> {
-    // powers are wide, so between them are none unless there would be only one
-    let sets: [&[i32]; 3] = [&[1, 2, 5], &[1, 3], &[1]];
+    let sets: [&[i32]; 4] = [&[1, 2, 3, 4, 6, 8], &[1, 2, 5], &[1, 3], &[1]];
     let of_set = |set: &[i32]| all.iter().filter(|(digit, _)| set.contains(digit)).count();
     let dense_enough = |set: &&&[i32]| {
-        of_set(set) <= count && (notation == Notation::Units || of_set(&[1]) < 2 || set.len() == 1)
+        // products are wide, so there are few, and none between two powers
+        let products = set.len() > 1 && notation == Notation::Powers;
+        of_set(set) <= count && !(products && (of_set(&[1]) > 1 || set.len() > 3))
     };
     let set = sets.iter().find(dense_enough).copied().unwrap_or(&[1]);
     let every = of_set(set).div_ceil(count).max(1) as i32;
@@ -206,6 +207,11 @@ mod tests {
         assert_eq!(
             texts(&axis, 6, Notation::Units),
             ["100M", "200M", "500M", "1B"]
+        );
+        let axis = Axis::logarithmic("", [1.8e5, 6.7e5].into_iter());
+        assert_eq!(
+            texts(&axis, 5, Notation::Units),
+            ["200k", "300k", "400k", "600k"]
         );
         let axis = Axis::logarithmic("", [1e18, 1e20].into_iter());
         assert_eq!(
