@@ -19,6 +19,7 @@ const STOPPED: u8 = 75;
     after_help = "Examples:
   isoflop sweep --budget 1e19
   isoflop target --budget 1e20 --hidden 2304
+  isoflop fit runs/study --predict-budget 1e15
   isoflop sweep --budget 1e12 --budget 1e13 --hidden 64..256 --step 32 --head-dim 32 --seq-len 256 \\
       --aimed-steps 1024 --data DIR --mix quickstart --set precision=f32 --out runs/study --run"
 )]
@@ -33,12 +34,18 @@ enum Command {
     Sweep(cli::sweep::Args),
     /// Derive the models of given widths at given budgets, as `sweep` derives its own. Train them, with --run.
     Target(cli::target::Args),
+    /// Fit scaling laws to the runs of a study: IsoFLOP parabolas with power laws, and a parametric surface.
+    Fit(cli::fit::Args),
+    /// Draw the figures of a study: IsoFLOP curves, power laws, residuals, and losses by kind of token.
+    Plot(cli::plot::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Sweep(args) => cli::sweep::run(&args),
         Command::Target(args) => cli::target::run(&args),
+        Command::Fit(args) => cli::fit::run(&args),
+        Command::Plot(args) => cli::plot::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
