@@ -9,7 +9,6 @@ same versions of the tools give the same losses.
 """
 
 import argparse
-import csv
 import json
 import multiprocessing
 import os
@@ -79,23 +78,6 @@ def make_shards(out: pathlib.Path) -> None:
     shutil.rmtree(corpus)
 
 
-def write_csv(study: pathlib.Path, out: pathlib.Path) -> None:
-    """A row a run, with its validation losses after its last step, in nats a token."""
-    rows = []
-    for entry in json.loads((study / "index.json").read_text())["runs"]:
-        lines = (study / entry["run"] / "metrics.jsonl").read_text().splitlines()
-        validations = [line for line in map(json.loads, lines) if line["kind"] == "validation"]
-        last = validations[-1]
-        assert last["step"] == entry["steps"], f"{entry['name']} is not finished"
-        row = {key: entry[key] for key in ["name", "budget", "hidden", "layers", "params", "tokens"]}
-        kinds = {f"loss_{kind.replace('-', '_')}": loss for kind, loss in last["by_kind"].items()}
-        rows.append(row | {"loss": last["loss"]} | kinds)
-    with out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", nargs="?", type=pathlib.Path, default=ROOT / "runs" / "isoflop-study")
@@ -108,11 +90,12 @@ def main() -> None:
     budgets = [word for budget in BUDGETS for word in ("--budget", budget)]
     run(program("isoflop"), "sweep", *budgets, *GRID, "--data", out / "data", "--mix", out / "mix.toml",
         "--out", out / "study", "--run")
-    write_csv(out / "study", out / "study" / "runs.csv")
+    run(program("isoflop"), "fit", out / "study", "--csv", out / "runs.csv")
+    run(program("isoflop"), "plot", out / "study", "--out", out / "figures")
     if args.publish:
         args.publish.mkdir(parents=True, exist_ok=True)
-        for name in ["index.json", "runs.csv"]:
-            shutil.copy(out / "study" / name, args.publish / name)
+        for file in [out / "study" / "index.json", out / "runs.csv", *(out / "figures").glob("*.svg")]:
+            shutil.copy(file, args.publish)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::error::{Error, Result, suggestion};
 use crate::experiment::load;
 
-/// What other experiments are based on; it is none itself.
-const RECIPE: &str = "recipe";
+/// What other experiments are based on; these are none themselves.
+const BASES: [&str; 3] = ["recipe", "anneal", "finetune"];
 
 /// The `*.toml` beside this crate's manifest, by name.
 macro_rules! files {
@@ -34,12 +34,14 @@ const FILES: &[(&str, &str)] = &files! {
     "sft-cvss"
     "quickstart"
     "recipe"
+    "anneal"
+    "finetune"
 };
 
 /// Names of the built-in experiments.
 pub fn names() -> Vec<&'static str> {
     let names = FILES.iter().map(|(name, _)| *name);
-    names.filter(|name| *name != RECIPE).collect()
+    names.filter(|name| !BASES.contains(name)).collect()
 }
 
 /// The text of a built-in file.

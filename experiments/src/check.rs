@@ -1,6 +1,6 @@
 //! Values that no run could use are refused before any step.
 
-use crate::{AcousticWeights, Error, Plan, Result, ScheduleConfig};
+use crate::{AcousticWeights, Error, LoraConfig, Plan, Result, ScheduleConfig};
 
 /// What was found wrong first, if anything.
 ///
@@ -12,6 +12,7 @@ pub(crate) fn check(plan: &Plan, place: &dyn Fn(&str) -> String) -> Result<()> {
     check.optimizer(plan)?;
     check.schedule(plan)?;
     check.loss(plan)?;
+    check.lora(plan)?;
     check.options(plan)
 }
 
@@ -150,6 +151,28 @@ impl Check<'_> {
             self.not_negative("loss.weights.acoustic", *weight)?;
         }
         Ok(())
+    }
+
+    fn lora(&self, plan: &Plan) -> Result<()> {
+        let Some(lora) = &plan.lora else {
+            return Ok(());
+        };
+        self.positive("lora.rank", lora.rank)?;
+        self.above_zero("lora.alpha", lora.alpha)?;
+        let unknown = |target: &&String| !LoraConfig::TARGETS.contains(&target.as_str());
+        let unknown = lora.targets.iter().find(unknown);
+        self.require(
+            unknown.is_none() && !lora.targets.is_empty(),
+            "lora.targets",
+            unknown.map_or("[]", String::as_str),
+            "at least one of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
+        )?;
+        self.require(
+            plan.anneal.is_none(),
+            "lora",
+            "set",
+            "left out of an anneal, whose optimizer state is that of the whole model",
+        )
     }
 
     fn options(&self, plan: &Plan) -> Result<()> {

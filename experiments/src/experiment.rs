@@ -8,8 +8,8 @@ use toml::de::{DeTable, DeValue};
 use crate::catalog::built_in;
 use crate::document::{Document, Source, merge};
 use crate::error::{Error, Result, suggestion};
-use crate::resolve;
 use crate::variant::{Axis, Variant, named, variants};
+use crate::{Plan, resolve};
 
 /// Longest chain of bases, so that a circle ends.
 const MAX_BASES: usize = 8;
@@ -39,7 +39,33 @@ pub struct Sweep {
 /// # Errors
 /// Unknown experiments, unreadable files, what is not TOML, and `variants` that are none.
 pub fn load(name_or_path: &str) -> Result<Experiment> {
-    let mut sources = vec![read(name_or_path, None)?];
+    let sources = with_bases(read(name_or_path, None)?)?;
+    experiment(name_or_path, sources)
+}
+
+/// The experiment that takes up a run again: the built-in file `above`, without its base, laid over the run's plan. `label` is
+/// what errors call the plan. What the run began with is not taken over.
+///
+/// # Errors
+/// None, unless the built-in file is wrong.
+pub fn over(plan: &Plan, label: &str, above: &str) -> Result<Experiment> {
+    let plan = Plan {
+        init_from: None,
+        anneal: None,
+        lora: None,
+        ..plan.clone()
+    };
+    let below = Source {
+        label: label.into(),
+        text: toml::to_string(&plan).expect("a plan has a TOML form"),
+        lines: true,
+    };
+    experiment(above, vec![below, read(above, None)?])
+}
+
+/// A file's source, behind those that it is based on.
+fn with_bases(own: Source) -> Result<Vec<Source>> {
+    let mut sources = vec![own];
     while let Some(base) = base(&sources[0])? {
         if sources.len() > MAX_BASES {
             return Err(Error::Parse {
@@ -50,11 +76,15 @@ pub fn load(name_or_path: &str) -> Result<Experiment> {
         let folder = Path::new(&sources[0].label).parent().map(PathBuf::from);
         sources.insert(0, read(&base, folder)?);
     }
+    Ok(sources)
+}
+
+fn experiment(name: &str, sources: Vec<Source>) -> Result<Experiment> {
     let document = Document::new(&sources);
     let mut table = merged(&document)?;
     let text = |key: &str| Some(table.get(key)?.get_ref().as_str()?.to_string());
     // what is missing, or no string, is refused with the plan's other values
-    let name = text("name").unwrap_or_else(|| name_or_path.into());
+    let name = text("name").unwrap_or_else(|| name.into());
     let what = text("what").unwrap_or_default();
     let sweep = table.remove("sweep");
     let sweep = sweep.map(|sweep| match sweep.get_ref() {

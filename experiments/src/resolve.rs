@@ -50,10 +50,10 @@ pub struct Resolved {
 /// As [`Experiment::resolve`]; and runs that begin with a checkpoint, which a plan alone does not say.
 pub fn resolve(name_or_path: &str, overrides: &[String]) -> Result<Plan> {
     let Resolved { start, plan, .. } = load(name_or_path)?.resolve(&[], overrides)?;
-    let (run, step, program) = match start {
+    let program = start.program();
+    let (run, step) = match start {
         Start::Scratch | Start::WarmStart { .. } => return Ok(plan),
-        Start::Anneal { run, step } => (run, step, "anneal"),
-        Start::FineTune { run, step } => (run, step, "finetune"),
+        Start::Anneal { run, step } | Start::FineTune { run, step } => (run, step),
     };
     Err(Error::Continues {
         name: plan.name,

@@ -36,6 +36,15 @@ pub enum Start {
 }
 
 impl Start {
+    /// The program that runs it.
+    pub fn program(&self) -> &'static str {
+        match self {
+            Self::Scratch | Self::WarmStart { .. } => "pretrain",
+            Self::Anneal { .. } => "anneal",
+            Self::FineTune { .. } => "finetune",
+        }
+    }
+
     /// The checkpoint that is continued, in the folder of all runs.
     pub fn checkpoint(&self, runs: &Path) -> Option<PathBuf> {
         match self {

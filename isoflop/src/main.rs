@@ -12,16 +12,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Status of a study that was asked to stop: EX_TEMPFAIL, try again later.
 const STOPPED: u8 = 75;
 
-/// Plan and run IsoFLOP scaling studies: models of many sizes, each trained with the same number of FLOPs.
+/// Plan, run and fit IsoFLOP scaling studies: models of many sizes, each trained with the same number of FLOPs.
 #[derive(Parser)]
 #[command(
     version,
     after_help = "Examples:
   isoflop sweep --budget 1e19
   isoflop target --budget 1e20 --hidden 2304
-  isoflop fit runs/study --predict-budget 1e15
   isoflop sweep --budget 1e12 --budget 1e13 --hidden 64..256 --step 32 --head-dim 32 --seq-len 256 \\
-      --aimed-steps 1024 --data DIR --mix quickstart --set precision=f32 --out runs/study --run"
+      --aimed-steps 1024 --data DIR --mix quickstart --set precision=f32 --out runs/study --run
+  isoflop fit runs/study --predict-budget 1e14
+  isoflop plot runs/study --out figures"
 )]
 struct Cli {
     #[command(subcommand)]

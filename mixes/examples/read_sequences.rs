@@ -176,7 +176,7 @@ fn read(dir: &str, sequences: u64, seq_len: usize, first_step: u64) -> Outcome<(
     let start = Instant::now();
     let loader = Arc::new(Loader::open(&mixture, dir, &options)?);
     let opened = start.elapsed();
-    let mut batches = Batches::start(loader, Share::whole(BATCH), first_step, 2);
+    let mut batches = Batches::start(loader, Share::whole(BATCH), first_step * BATCH, 2);
     black_box(batches.next().ok_or("no batch")??);
     let first = start.elapsed();
     let (start, steps) = (Instant::now(), sequences.div_ceil(BATCH));

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-/// Which sequences a process takes of each step: `rank`, `rank + ranks`, … of the step's batch. So the batch is the same, in the
-/// same order, for any number of processes.
+/// Which sequences a process takes of each batch: `rank`, `rank + ranks`, … of it. So the batch is the same, in the same order,
+/// for any number of processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Sequences of a step, over all processes.
+    /// Sequences of a batch, over all processes.
     pub batch_size: u64,
     /// Number of this process.
     pub rank: u64,
@@ -32,24 +32,23 @@ impl Share {
         }
     }
 
-    /// Numbers of the sequences of `step`.
-    pub fn numbers(self, step: u64) -> impl Iterator<Item = u64> {
-        let first = step * self.batch_size;
+    /// Numbers of the sequences of the batch that begins with number `first`.
+    pub fn numbers(self, first: u64) -> impl Iterator<Item = u64> {
         (first + self.rank..first + self.batch_size).step_by(self.ranks as usize)
     }
 }
 
-/// The batches of a process, one a step, from some step on. At most `ahead` of them are kept ready; beside them a thread decodes
+/// The batches of a process, one a step, from some sequence on. At most `ahead` of them are kept ready; beside them a thread decodes
 /// the next window of each component while the present one is used.
 pub struct Batches {
     received: Receiver<Result<Vec<Sequence>>>,
 }
 
 impl Batches {
-    /// Starts reading at `step`, which is all that a resumed run has to know.
-    pub fn start(loader: Arc<Loader>, share: Share, step: u64, ahead: usize) -> Self {
+    /// Starts reading at sequence number `first`, which is all that a resumed run has to know.
+    pub fn start(loader: Arc<Loader>, share: Share, first: u64, ahead: usize) -> Self {
         let (send, received) = sync_channel(ahead.max(1));
-        thread::spawn(move || read(&loader, share, step, &send));
+        thread::spawn(move || read(&loader, share, first, &send));
         Self { received }
     }
 }
@@ -65,8 +64,8 @@ impl Iterator for Batches {
 
 fn read(loader: &Arc<Loader>, share: Share, first: u64, send: &SyncSender<Result<Vec<Sequence>>>) {
     let mut warmer = Warmer::new(loader.clone());
-    for step in first.. {
-        let numbers: Vec<u64> = share.numbers(step).collect();
+    for first in (first..).step_by(share.batch_size as usize) {
+        let numbers: Vec<u64> = share.numbers(first).collect();
         let batch = numbers.par_iter().map(|&number| loader.sequence(number));
         let batch: Result<Vec<Sequence>> = batch.collect();
         let failed = batch.is_err();

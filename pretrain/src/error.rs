@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::metrics::MetricsError;
 
 /// Result of training and generating.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a run cannot start, go on, or be read.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +131,20 @@ pub enum Error {
         /// The data's.
         ours: String,
     },
+    /// Weights that were trained on another codec's tokens.
+    #[error(
+        "the weights in {} were trained on tokens of the codec {theirs}, but the data were tokenized with {ours}, whose tokens \
+         are other sounds (or the same name with other weights); tokenize with the first",
+        dir.display()
+    )]
+    OtherCodec {
+        /// Folder of the weights.
+        dir: PathBuf,
+        /// Its codec.
+        theirs: String,
+        /// The data's.
+        ours: String,
+    },
     /// The run does not fit into memory.
     #[error(
         "the run needs {estimate}; there are {limit}. {advice}; --memory SIZE states another limit"
@@ -155,6 +169,9 @@ pub enum Error {
         /// Fraction that the mixture holds out.
         fraction: f64,
     },
+    /// Instructions that could not be tokenized.
+    #[error("{0}")]
+    Instructions(String),
     /// Generation was asked for something impossible.
     #[error("{0}")]
     Generate(String),

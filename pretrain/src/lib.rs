@@ -2,9 +2,12 @@
 //!
 //! [`train::run`] runs an experiment's plan to its end; a [`run_dir::RunDir`] holds what it reached.
 
+pub mod anneal;
 pub mod backend;
 pub mod checkpoint;
+pub mod cli;
 mod error;
+pub mod finetune;
 pub mod generate;
 pub mod hf;
 pub mod memory;

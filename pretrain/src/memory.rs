@@ -40,18 +40,25 @@ pub struct Estimate {
 impl Estimate {
     /// Of a plan with a vocabulary of `vocab_size` rows, cut as said; `data` are the loader's bytes.
     pub fn new(plan: &Plan, vocab_size: usize, cut: Cut, data: u64) -> Self {
-        let parameters = F32 * plan.model.parameters(vocab_size);
+        let trained = F32 * plan.trained_parameters(vocab_size);
+        let frozen = plan.lora.is_some();
+        let untrained = if frozen {
+            F32 * plan.model.parameters(vocab_size)
+        } else {
+            0
+        };
+        let parameters = trained + untrained;
         let moments = match plan.optimizer.muon {
             // the layers' matrices have one instead of two
-            Some(_) => 2 * parameters - F32 * hidden_matrices(&plan.model),
-            None => 2 * parameters,
+            Some(_) if !frozen => 2 * trained - F32 * hidden_matrices(&plan.model),
+            _ => 2 * trained,
         };
         let average = plan.ema_decay.map_or(0, |_| parameters);
         let logits = F32 * LOGIT_ROWS * vocab_size as u64;
         let update = UPDATED * F32 * (vocab_size * plan.model.hidden_size) as u64;
         Self {
             parameters,
-            gradients: parameters,
+            gradients: trained,
             optimizer: moments + average,
             step: (activations(plan, cut) + logits).max(update),
             checkpoint: parameters + moments + average,

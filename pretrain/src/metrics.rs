@@ -54,7 +54,10 @@ pub struct RunRecord {
     pub name: String,
     /// Trained parameters, a tied head counted once.
     pub parameters: u64,
-    /// Planned optimizer steps.
+    /// Steps before the first: those of the checkpoint that is annealed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub first_step: u64,
+    /// The step after which the run ends.
     pub steps: u64,
     /// Sequences a step.
     pub batch: u64,

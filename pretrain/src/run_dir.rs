@@ -132,6 +132,16 @@ impl RunDir {
         cut.transpose()
     }
 
+    /// The plan of the run in a folder.
+    ///
+    /// # Errors
+    /// A configuration that cannot be read.
+    pub fn plan(path: &Path) -> Result<Plan> {
+        let path = path.join("config.toml");
+        let config: RunConfig = read_table(&path)?.try_into().map_err(damaged(&path))?;
+        Ok(config.plan)
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -210,6 +220,9 @@ fn open_append(path: &Path) -> Result<File> {
         .map_err(Error::io("open", path))
 }
 
+/// Data that were made for the run alone lie in this folder of it.
+pub const OWN_DATA: &str = "data";
+
 /// Whether a folder holds anything but what a run killed at its start leaves.
 fn holds_other_files(path: &Path) -> Result<bool> {
     let entries = match fs::read_dir(path) {
@@ -220,7 +233,8 @@ fn holds_other_files(path: &Path) -> Result<bool> {
     for entry in entries {
         let name = entry.map_err(Error::io("read", path))?.file_name();
         let name = name.to_string_lossy();
-        if name != "checkpoints" && name != "run.lock" && !name.contains("config.toml") {
+        let expected = ["checkpoints", "run.lock", OWN_DATA].contains(&&*name);
+        if !expected && !name.contains("config.toml") {
             return Ok(true);
         }
     }
@@ -251,7 +265,14 @@ fn damaged(path: &Path) -> impl Fn(toml::de::Error) -> Error {
 }
 
 /// What may change when a run goes on: where its data are, how it is cut, rounded and watched; not what it learns from what.
-const MAY_CHANGE: [&str; 5] = ["data.path", "cut.", "precision", "log_every", "checkpoint."];
+const MAY_CHANGE: [&str; 6] = [
+    "data.path",
+    "cut.",
+    "precision",
+    "log_every",
+    "checkpoint.",
+    "anneal.from",
+];
 
 fn check_same(path: &Path, config: &RunConfig) -> Result<()> {
     let there = read_table(path)?;

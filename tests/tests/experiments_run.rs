@@ -13,9 +13,6 @@ use mixes::Mixture;
 use pretrain::metrics::Record;
 use tests::{Datasets, bin, fixture, run_ok};
 
-/// Experiments that go on from a checkpoint of another. `pretrain` refuses them.
-const CONTINUING: [&str; 3] = ["exp1.3", "135m-anneal", "sft-cvss"];
-
 const STEPS: u64 = 3;
 
 /// What makes a run small, and records each step. All else is the experiment's: mixture, optimizer, schedule, precision.
@@ -40,10 +37,13 @@ const BASE_MODEL: [&str; 6] = [
     "model.head_dim=8",
 ];
 
-/// A run of `pretrain`.
+/// A run of `pretrain`, `anneal` or `finetune`.
 struct Job {
     /// What it is called here.
     name: String,
+    program: &'static str,
+    /// Steps behind the checkpoint that is annealed.
+    first_step: u64,
     arguments: Vec<String>,
     mix: String,
     data: PathBuf,
@@ -57,10 +57,23 @@ impl Job {
         }
         Job {
             name: name.to_owned(),
+            program: "pretrain",
+            first_step: 0,
             arguments,
             mix: mix.to_owned(),
             data: data.to_owned(),
         }
+    }
+
+    /// The same run from a checkpoint.
+    fn from(mut self, start: &Start, checkpoint: &Path) -> Self {
+        self.program = start.program();
+        if let Start::Anneal { .. } = start {
+            self.first_step = STEPS;
+        }
+        let checkpoint = checkpoint.display().to_string();
+        self.arguments.extend(["--from".to_owned(), checkpoint]);
+        self
     }
 
     fn set(mut self, keys: &[&str]) -> Self {
@@ -70,7 +83,7 @@ impl Job {
     }
 
     fn command(&self, out: &Path) -> Command {
-        let mut command = bin("pretrain");
+        let mut command = bin(self.program);
         command.args(&self.arguments);
         command.args(SMALL.iter().flat_map(|set| ["--set", set]));
         // the machine's peak is not measured, and so takes no time
@@ -115,9 +128,10 @@ impl Job {
                 "{name}: {record:?}"
             );
         }
-        assert_eq!(steps, Vec::from_iter(1..=STEPS), "{name}");
-        assert_eq!(validations, [0, STEPS], "{name}");
-        let checkpoint = out.join(format!("checkpoints/step-{STEPS}"));
+        let last = self.first_step + STEPS;
+        assert_eq!(steps, Vec::from_iter(self.first_step + 1..=last), "{name}");
+        assert_eq!(validations, [self.first_step, last], "{name}");
+        let checkpoint = out.join(format!("checkpoints/step-{last}"));
         for file in ["model.safetensors", "optimizer.safetensors", "state.json"] {
             assert!(checkpoint.join(file).is_file(), "{name}: no {file}");
         }
@@ -166,10 +180,24 @@ fn warm_start(datasets: &Datasets, job: Job) -> Job {
     job
 }
 
-/// A run of each value of each axis of the experiments that begin runs. Those that go on from a checkpoint are left to
-/// `continuing`.
-fn beginning(datasets: &Datasets, continuing: &mut Vec<&'static str>) -> Vec<Job> {
+/// The checkpoint that the others go on from.
+fn checkpoint(datasets: &Datasets) -> PathBuf {
+    let plan = experiments::load("exp2.1")
+        .unwrap()
+        .resolve(&[], &[])
+        .unwrap()
+        .plan;
+    provide(datasets, &plan.mix, &datasets.data());
+    let out = datasets.path("base");
+    let job = Job::new("base", "exp2.1", None, &plan.mix, &datasets.data());
+    job.set(&TINY_MODEL).check(&out);
+    out.join(format!("checkpoints/step-{STEPS}"))
+}
+
+/// A run of each value of each axis of the experiments.
+fn of_experiments(datasets: &Datasets) -> Vec<Job> {
     let mut jobs = Vec::new();
+    let checkpoint = checkpoint(datasets);
     for name in experiments::names() {
         let experiment = experiments::load(name).unwrap();
         for variant in covering(&experiment) {
@@ -177,20 +205,29 @@ fn beginning(datasets: &Datasets, continuing: &mut Vec<&'static str>) -> Vec<Job
             let selection: Vec<_> = chosen.map(str::to_owned).into_iter().collect();
             let resolved = experiment.resolve(&selection, &[]).unwrap();
             let plan = &resolved.plan;
-            provide(datasets, &plan.mix, &datasets.data());
-            let job = Job::new(&plan.name, name, chosen, &plan.mix, &datasets.data());
-            match resolved.start {
-                Start::Scratch => jobs.push(job.set(&TINY_MODEL)),
-                Start::WarmStart { .. } => jobs.push(warm_start(datasets, job)),
-                Start::Anneal { .. } | Start::FineTune { .. } => continuing.push(name),
-            }
+            // both methods of CVSS make datasets of the same names
+            let direct = variant
+                .choices
+                .iter()
+                .any(|(axis, value)| axis == "method" && value == "2");
+            let data = if direct {
+                datasets.direct()
+            } else {
+                datasets.data()
+            };
+            provide(datasets, &plan.mix, &data);
+            let job = Job::new(&plan.name, name, chosen, &plan.mix, &data);
+            jobs.push(match &resolved.start {
+                Start::Scratch => job.set(&TINY_MODEL),
+                Start::WarmStart { .. } => warm_start(datasets, job),
+                start => job.from(start, &checkpoint),
+            });
         }
     }
-    continuing.dedup();
     jobs
 }
 
-/// A run of each built-in mixture that none of `jobs` has, within an experiment, and of CVSS made by both methods.
+/// A run of each built-in mixture that none of `jobs` has, within an experiment.
 fn other_mixtures(datasets: &Datasets, jobs: &[Job]) -> Vec<Job> {
     let used: BTreeSet<_> = jobs
         .iter()
@@ -201,15 +238,9 @@ fn other_mixtures(datasets: &Datasets, jobs: &[Job]) -> Vec<Job> {
         if used.contains(mix) {
             continue;
         }
-        let folders = match mix {
-            "sft-cvss" => vec![datasets.data(), datasets.direct()],
-            _ => vec![datasets.data()],
-        };
-        for data in folders {
-            provide(datasets, mix, &data);
-            let job = Job::new(mix, "exp2.1", None, mix, &data).set(&TINY_MODEL);
-            others.push(job.set(&[&format!("mix={mix:?}")]));
-        }
+        provide(datasets, mix, &datasets.data());
+        let job = Job::new(mix, "exp2.1", None, mix, &datasets.data()).set(&TINY_MODEL);
+        others.push(job.set(&[&format!("mix={mix:?}")]));
     }
     others
 }
@@ -235,9 +266,9 @@ fn run_all(datasets: &Datasets, jobs: Vec<Job>) {
 #[test]
 fn every_experiment_and_every_mixture_trains() {
     let datasets = Datasets::new();
-    let mut continuing = Vec::new();
-    let mut jobs = beginning(&datasets, &mut continuing);
-    assert_eq!(continuing, CONTINUING);
+    let mut jobs = of_experiments(&datasets);
+    let programs: BTreeSet<_> = jobs.iter().map(|job| job.program).collect();
+    assert_eq!(Vec::from_iter(programs), ["anneal", "finetune", "pretrain"]);
     jobs.extend(other_mixtures(&datasets, &jobs));
     println!("{} runs", jobs.len());
     run_all(&datasets, jobs);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
 use experiments::{
-    CheckpointConfig, LossConfig, ModelConfig, OptimizerConfig, Plan, Precision, RopeConfig,
-    RopeScaling, ScheduleConfig,
+    CheckpointConfig, LoraConfig, LossConfig, ModelConfig, OptimizerConfig, Plan, Precision,
+    RopeConfig, RopeScaling, ScheduleConfig,
 };
 use mixes::Sequence;
 use pretrain::backend::Cpu;
@@ -104,6 +104,8 @@ fn plan(trajectory: &Value, model: ModelConfig) -> Plan {
         log_every: 1,
         precision: Precision::F32,
         init_from: None,
+        anneal: None,
+        lora: None,
         ema_decay: None,
         loss: LossConfig {
             z_loss_weight: number(trajectory, "z_loss_weight"),
@@ -225,14 +227,19 @@ fn assert_close(what: &str, got: f64, want: f64, tolerance: f64) {
     );
 }
 
-/// Trains the untied model on the batches of a folder as its trajectory says.
-fn follow(folder: &str, steps: usize) {
+/// Trains the untied model on the batches of a folder as its trajectory says, with the low-rank updates that it has.
+fn follow(folder: &str, steps: usize, recompute: bool) {
     let trajectory = json(&format!("{folder}trajectory.json"));
-    let (model, config) = initial_model::<Cpu>("");
-    let plan = plan(&trajectory, config);
+    let (mut model, config) = initial_model::<Cpu>("");
+    let mut plan = plan(&trajectory, config);
+    plan.lora = trajectory.get("lora").map(lora);
+    if let Some(lora) = &plan.lora {
+        let factors = Weights::open(&tests::fixture(&format!("trajectory/{folder}")), "factors");
+        model = adapted(model, lora, &factors.unwrap());
+    }
     let cut = Cut {
         micro_batch: plan.batch_size,
-        recompute: false,
+        recompute,
     };
     let mut trainer = Trainer::new(&plan, cut, objective(&model), model);
     let tolerance = |key: &str| trajectory["relative_tolerance"][key].as_f64().unwrap();
@@ -262,14 +269,84 @@ fn follow(folder: &str, steps: usize) {
     }
 }
 
+fn lora(config: &Value) -> LoraConfig {
+    serde_json::from_value(config.clone()).unwrap()
+}
+
+/// A model with updates that begin with these factors.
+fn adapted(model: Qwen3<Cpu>, lora: &LoraConfig, factors: &Weights) -> Qwen3<Cpu> {
+    let frozen = named_params(&model).into_iter();
+    let mut tensors: BTreeMap<_, _> = frozen.map(|tensor| (tensor.name, tensor.data)).collect();
+    let known = tensors.len();
+    let factors = factors
+        .names()
+        .map(|name| (name.to_owned(), factors.tensor(name).unwrap()));
+    tensors.extend(factors);
+    assert_eq!(tensors.len(), known + 2 * 2 * lora.targets.len());
+    let model = model.with_lora(lora, Some(0), &Default::default());
+    load_params(model, tensors).unwrap()
+}
+
 #[test]
 fn sixty_steps_follow_pytorch() {
-    follow("", 60);
+    follow("", 60, false);
+}
+
+#[test]
+fn sixty_steps_of_low_rank_updates_follow_peft() {
+    follow("../lora/", 60, false);
+    follow("../lora/", 60, true);
+}
+
+#[test]
+fn updates_that_begin_at_zero_change_nothing_and_the_rest_is_frozen() {
+    let config = lora(&json("../lora/trajectory.json")["lora"]);
+    let (model, model_config) = initial_model::<Cpu>("");
+    let before = named_params(&model);
+    let sequences = &batches("batches.safetensors")[0];
+    let objective = objective(&model);
+    let device = Default::default();
+    let batch = objective
+        .batch(sequences, objective.total(sequences), &device)
+        .unwrap();
+    let setup = Setup::new(&model_config, 32, Precision::F32, 0.0, &device);
+    let loss = |model: &Qwen3<Cpu>| model.loss(&batch, &setup).loss.into_data();
+    let plain = loss(&model);
+    let model = model.with_lora(&config, Some(3), &device);
+    assert_eq!(loss(&model), plain);
+
+    let trajectory = json("../lora/trajectory.json");
+    let plan = Plan {
+        lora: Some(config.clone()),
+        ..plan(&trajectory, model_config)
+    };
+    let cut = Cut {
+        micro_batch: plan.batch_size,
+        recompute: false,
+    };
+    let mut trainer = Trainer::new(&plan, cut, objective, model);
+    for _ in 0..2 {
+        trainer.train_step(sequences, false).unwrap();
+    }
+    let after: BTreeMap<_, _> = trainer
+        .params()
+        .into_iter()
+        .map(|t| (t.name, t.data))
+        .collect();
+    for tensor in &before {
+        assert_eq!(after[&tensor.name], tensor.data, "{}", tensor.name);
+    }
+    let rank = config.rank as u64;
+    let trained = after.iter().filter(|(name, _)| name.contains(".lora."));
+    let trained: usize = trained.map(|(_, data)| data.num_elements()).sum();
+    // q: 48 to 64, v: 48 to 32, down: 96 to 48, in two layers
+    assert_eq!(trained as u64, 2 * rank * (48 + 64 + 48 + 32 + 96 + 48));
+    assert_eq!(plan.trained_parameters(160), trained as u64);
 }
 
 #[test]
 fn two_hundred_steps_of_the_recipes_optimizer_follow_its_formulas() {
-    follow("recipe/", 200);
+    follow("recipe/", 200, false);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The subcommands.
+//! The subcommands: what each is asked, and what it prints.
 
 pub mod fit;
 mod grid_args;

@@ -195,7 +195,7 @@ fn run(command: Command) -> Result<()> {
             json,
         } => {
             let loader = open.loader()?;
-            let report = Report::new(&loader, length.sequences(open.seq_len))?;
+            let report = Report::new(&loader, 0..length.sequences(open.seq_len))?;
             let duplicates = match duplicates {
                 true => Some(Duplicates::find(&loader, Duplicates::HELD)?),
                 false => None,

@@ -104,7 +104,7 @@ impl Mixture {
     pub const BLOCK_SIZE: u64 = 2048;
 
     /// A mixture by the name of a built-in one or the path of a `.toml` file, with arguments if it has parameters: `mix3-v1`,
-    /// `cooldown(2)`, `nemotron(r=.05)`, `my.toml(w=1/2)`.
+    /// `cooldown(2)`, `nemotron(r=.05)`, `my.toml(w=1/2)`; or the text of such a file, which has lines.
     pub fn open(call: &str) -> Result<Self> {
         resolve::open(call, &resolve::Surroundings::default())
     }

@@ -27,8 +27,15 @@ pub(super) struct Surroundings {
     within: Vec<String>,
 }
 
-/// Opens a mixture by name or path, with arguments.
+/// What errors call a mixture that is given as its text.
+const INLINE: &str = "mixture";
+
+/// Opens a mixture by name or path, with arguments, or by its text.
 pub(super) fn open(call: &str, around: &Surroundings) -> Result<Mixture> {
+    if call.contains('\n') {
+        let origin = Origin::new(INLINE, call, around.folder.as_deref());
+        return resolve(&origin, &[], around);
+    }
     let refuse = |problem: String| Error::BadCall {
         call: call.into(),
         problem,

@@ -23,6 +23,7 @@ use crate::mixture::{Mixture, Stage};
 use crate::schedule::Schedule;
 use crate::summary::ComponentSummary;
 use serde::Serialize;
+use std::ops::Range;
 
 /// A run over a mixture, counted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,6 +34,8 @@ pub struct Report {
     pub seq_len: usize,
     /// Sequences of a block.
     pub block_size: u64,
+    /// Its first sequence: 0, unless the run goes on from another.
+    pub first_sequence: u64,
     /// Sequences of the run.
     pub sequences: u64,
     /// Their tokens, padding included.
@@ -92,12 +95,12 @@ pub struct ComponentData {
 }
 
 impl Report {
-    /// Counts the first `sequences` sequences of `loader`.
+    /// Counts a run of these sequences of `loader`.
     ///
     /// # Errors
     /// If there are fewer.
-    pub fn new(loader: &Loader, sequences: u64) -> Result<Self> {
-        if let Some(last) = sequences.checked_sub(1) {
+    pub fn new(loader: &Loader, run: Range<u64>) -> Result<Self> {
+        if let Some(last) = run.end.checked_sub(1) {
             loader.locate(last)?;
         }
         let lengths = loader.sequences_per_epoch();
@@ -108,7 +111,7 @@ impl Report {
             seq_len: loader.seq_len(),
             lengths: Some(&lengths),
         };
-        let mut report = counting.report(sequences)?;
+        let mut report = counting.report(run)?;
         let data = loader.summary().components.into_iter();
         let corpora = data.zip(loader.corpora());
         for (component, (counts, corpus)) in report.components.iter_mut().zip(corpora) {
@@ -120,15 +123,13 @@ impl Report {
         Ok(report)
     }
 
-    /// Counts the first `sequences` sequences of a mixture whose data are not there.
+    /// Counts a run of these sequences of a mixture whose data are not there.
     ///
     /// # Errors
     /// If the mixture cannot be scheduled.
-    pub fn planned(mixture: &Mixture, seq_len: usize, sequences: u64) -> Result<Self> {
-        if sequences > MAX_INDEX {
-            return Err(Error::IndexTooLarge {
-                index: sequences - 1,
-            });
+    pub fn planned(mixture: &Mixture, seq_len: usize, run: Range<u64>) -> Result<Self> {
+        if run.end > MAX_INDEX {
+            return Err(Error::IndexTooLarge { index: run.end - 1 });
         }
         let counting = Counting {
             mixture,
@@ -136,7 +137,7 @@ impl Report {
             seq_len,
             lengths: None,
         };
-        counting.report(sequences)
+        counting.report(run)
     }
 }
 
@@ -155,15 +156,19 @@ struct Counting<'a> {
 }
 
 impl Counting<'_> {
-    fn report(&self, sequences: u64) -> Result<Report> {
+    fn report(&self, run: Range<u64>) -> Result<Report> {
+        let sequences = run.end.saturating_sub(run.start);
         check_option("the number of sequences", sequences as usize, 1)?;
         let starts: Vec<u64> = self.schedule.stages().collect();
         let mut stages = Vec::new();
-        for (number, &first) in starts.iter().enumerate() {
+        for (number, &start) in starts.iter().enumerate() {
             let next = starts.get(number + 1).copied();
-            let end = next.unwrap_or(sequences).min(sequences);
+            let first = start.max(run.start);
+            let end = next.unwrap_or(run.end).min(run.end);
             if first < end {
-                let expected = expected(&self.mixture.stages[number], first..end, next);
+                let length = next.map(|next| next - start);
+                let part = first - start..end - start;
+                let expected = expected(&self.mixture.stages[number], part, length);
                 stages.push(StageReport {
                     stage: number + 1,
                     first_sequence: first,
@@ -180,11 +185,12 @@ impl Counting<'_> {
                 / self.seq_len as f64
         };
         let expected: Vec<f64> = (0..self.mixture.components.len()).map(expected).collect();
-        let whole = self.portions(&expected, 0, sequences).into_iter();
+        let whole = self.portions(&expected, run.start, run.end).into_iter();
         Ok(Report {
             mixture: self.mixture.name.clone(),
             seq_len: self.seq_len,
             block_size: self.schedule.block_size(),
+            first_sequence: run.start,
             sequences,
             tokens: sequences * self.seq_len as u64,
             stages,
@@ -215,12 +221,14 @@ impl Counting<'_> {
     }
 }
 
-/// Sequences of each component by the weights of a stage, which begins with `part` and lasts until `next`.
-fn expected(stage: &Stage, part: std::ops::Range<u64>, next: Option<u64>) -> Vec<f64> {
+/// Sequences of each component by the weights of a stage in a part of it, counted from its beginning; `length` is that of the
+/// stage, if it ends.
+fn expected(stage: &Stage, part: Range<u64>, length: Option<u64>) -> Vec<f64> {
     let sequences = (part.end - part.start) as f64;
     let until = stage.until.as_ref().unwrap_or(&stage.weights);
     // in a straight line the mean is the value in the middle
-    let way = next.map_or(0.0, |next| sequences / 2.0 / (next - part.start) as f64);
+    let middle = (part.start + part.end) as f64 / 2.0;
+    let way = length.map_or(0.0, |length| middle / length as f64);
     let pairs = stage.weights.iter().zip(until);
     pairs
         .map(|(from, to)| sequences * (from * (1.0 - way) + to * way))

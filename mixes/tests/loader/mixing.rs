@@ -134,7 +134,7 @@ fn a_run_restarted_at_random_steps_sees_the_same_stream() {
     let mut random = 7u64;
     while step < steps {
         let loader = Arc::new(load(&mixture, data.path()));
-        let mut batches = Batches::start(loader, share, step, 1 + restarts % 5);
+        let mut batches = Batches::start(loader, share, step * share.batch_size, 1 + restarts % 5);
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);

@@ -88,7 +88,7 @@ fn counts_are_those_of_every_single_sequence() {
     }
     // without data there are no epochs, and everything else is the same
     let mixture = Mixture::open(path).unwrap();
-    let planned = report::Report::planned(&mixture, SEQ_LEN, sequences).unwrap();
+    let planned = report::Report::planned(&mixture, SEQ_LEN, 0..sequences).unwrap();
     for (component, found) in planned.components.iter().enumerate() {
         assert_eq!(found.portion.sequences, all.0[component]);
         assert_eq!(found.portion.epochs, None);
@@ -167,7 +167,7 @@ fn truncation_is_that_of_the_renderings() {
             ..options(data.path())
         };
         let loader = Loader::open(&mixture, data.path().to_str().unwrap(), &options).unwrap();
-        let report = report::Report::new(&loader, 10).unwrap();
+        let report = report::Report::new(&loader, 0..10).unwrap();
         let found = &report.components[0].data.as_ref().unwrap().truncation;
         let per_epoch = loader.summary().sequences_per_epoch;
         let mut tokens = 0;

@@ -32,7 +32,8 @@ use crate::weights::Weights;
 const MODEL: &str = "model";
 const OPTIMIZER: &str = "optimizer";
 const EMA: &str = "ema";
-const STATE: &str = "state.json";
+/// Where a run stood, and the hashes of the other files.
+pub(crate) const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
 /// Files of the tokenizer's directory that make a checkpoint usable by itself.
 const TOKENIZER: [&str; 3] = [
@@ -163,7 +164,12 @@ impl Checkpoint {
     /// # Errors
     /// Missing, damaged or misshapen tensors.
     pub fn load_model<B: Backend>(&self, device: &B::Device) -> Result<Qwen3<B>> {
-        let model = Qwen3::zeros(&self.state.plan.model, self.state.vocab_size, device);
+        let plan = &self.state.plan;
+        let model = Qwen3::zeros(&plan.model, self.state.vocab_size, device);
+        let model = match &plan.lora {
+            Some(lora) => model.with_lora(lora, None, device),
+            None => model,
+        };
         load_params(model, self.tensors(MODEL)?).map_err(|e| self.bad(format!("{MODEL}: {e}")))
     }
 
@@ -177,21 +183,24 @@ impl Checkpoint {
         optimizer
             .load(self.state.updates, self.tensors(OPTIMIZER)?, device)
             .map_err(|e| self.bad(format!("{OPTIMIZER}: {e}")))?;
-        let ema = match plan.ema_decay {
-            Some(decay) => {
-                let mut ema = Ema::new(decay, &model);
-                ema.load(self.tensors(EMA)?)
-                    .map_err(|e| self.bad(format!("{EMA}: {e}")))?;
-                Some(ema)
-            }
-            None => None,
-        };
+        let mut ema = plan.ema_decay.map(|decay| Ema::new(decay, &model));
+        // without averages in the checkpoint, they begin at its weights
+        if let Some(ema) = &mut ema
+            && self.state.plan.ema_decay.is_some()
+        {
+            ema.load(self.tensors(EMA)?)
+                .map_err(|e| self.bad(format!("{EMA}: {e}")))?;
+        }
+        let mut spikes = plan.skip_step.clone().map(Spikes::new);
+        if let (Some(spikes), Some(known)) = (&mut spikes, &self.state.spikes) {
+            spikes.take_over(known);
+        }
         Ok(Loaded {
             step: self.state.step,
             model,
             optimizer,
             ema,
-            spikes: self.state.spikes.clone(),
+            spikes,
         })
     }
 

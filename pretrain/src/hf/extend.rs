@@ -64,7 +64,7 @@ pub struct Extended {
 /// A base that is no Qwen3 or is damaged, or has fewer rows than its tokenizer ids; one whose tokenizer is extended already;
 /// an `out` with files, and I/O errors.
 pub fn extend(base: &Path, out: &Path, options: &ExtendOptions) -> Result<Extended> {
-    let base = ModelFolder::open(base, WEIGHTS)?;
+    let base = ModelFolder::open(base, WEIGHTS)?.without_updates()?;
     let tokenizer = base.path.join("tokenizer.json");
     let copied = shards::tokenizer_ids(&tokenizer)?;
     if copied > base.rows {

@@ -58,7 +58,7 @@ pub fn initial_weights<B: Backend>(
             true => EMBEDDING,
             false => name,
         };
-        let mut data = source.weights.finite_tensor(from)?;
+        let mut data = source.finite_tensor(from)?;
         if [EMBEDDING, HEAD].contains(&name) {
             data = first_rows(data, vocab_size);
         }

@@ -11,6 +11,7 @@ mod export;
 mod extend;
 mod import;
 mod initial;
+mod lora;
 mod model_folder;
 mod new_folder;
 mod source;

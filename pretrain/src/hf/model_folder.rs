@@ -1,15 +1,19 @@
 //! A folder with a configuration and the weights that belong to it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use experiments::ModelConfig;
+use burn::tensor::TensorData;
+use experiments::{LoraConfig, ModelConfig};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{CONFIG_FILE, config_json, folder_config};
+use super::{CONFIG_FILE, config_json, folder_config, lora};
 use crate::error::{Error, Result};
-use crate::weights::{FloatType, LazyTensor, MAX_SHARD_BYTES, Weights, write_weights};
+use crate::weights::{
+    FloatType, LazyTensor, MAX_SHARD_BYTES, Weights, WeightsError, write_weights,
+};
 
 /// The embedding matrix `[vocab, hidden]`.
 pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -25,6 +29,8 @@ pub(super) struct ModelFolder {
     /// Rows of the embedding matrix.
     pub rows: usize,
     pub weights: Weights,
+    /// Updates that are merged into the weights when they are read.
+    lora: Option<LoraConfig>,
 }
 
 impl ModelFolder {
@@ -35,7 +41,11 @@ impl ModelFolder {
     pub fn open(path: &Path, stem: &str) -> Result<Self> {
         let (config, rows) = folder_config(path)?;
         let weights = Weights::open(path, stem)?;
-        let shapes = parameter_shapes(&config, rows);
+        let lora = lora::updates_of(path)?;
+        let mut shapes = parameter_shapes(&config, rows);
+        if let Some(lora) = &lora {
+            shapes.extend(lora::shapes(lora, &shapes));
+        }
         for (name, shape) in &shapes {
             let found = weights.shape(name)?;
             if found != shape {
@@ -66,7 +76,22 @@ impl ModelFolder {
             config,
             rows,
             weights,
+            lora,
         })
+    }
+
+    /// Itself, if its weights are all there is to it.
+    ///
+    /// # Errors
+    /// A checkpoint with low-rank updates.
+    pub fn without_updates(self) -> Result<Self> {
+        match self.lora {
+            None => Ok(self),
+            Some(_) => Err(Error::HuggingFace {
+                path: self.path,
+                message: "its weights have low-rank updates beside them; merge them first with `convert hf-export`".into(),
+            }),
+        }
     }
 
     /// All tensors, to be read one after the other.
@@ -74,8 +99,31 @@ impl ModelFolder {
     /// # Errors
     /// None for a folder that was opened.
     pub fn tensors(&self) -> Result<Vec<LazyTensor<'_>>> {
-        let names = parameter_shapes(&self.config, self.rows).into_keys();
-        names.map(|name| Ok(self.weights.lazy(&name)?)).collect()
+        let shapes = parameter_shapes(&self.config, self.rows);
+        let tensor = |(name, shape): (String, Vec<usize>)| match &self.lora {
+            None => Ok(self.weights.lazy(&name)?),
+            Some(_) => Ok(LazyTensor::new(name.clone(), shape, move || {
+                let tensor = self.merge(&name, self.weights.tensor(&name)?)?;
+                Ok(Cow::Owned(tensor.as_bytes().to_vec()))
+            })),
+        };
+        shapes.into_iter().map(tensor).collect()
+    }
+
+    /// A tensor as f32, refused if a value of it is not finite.
+    ///
+    /// # Errors
+    /// Those of [`Weights::finite_tensor`].
+    pub fn finite_tensor(&self, name: &str) -> Result<TensorData> {
+        let tensor = self.weights.finite_tensor(name)?;
+        Ok(self.merge(name, tensor)?)
+    }
+
+    fn merge(&self, name: &str, tensor: TensorData) -> Result<TensorData, WeightsError> {
+        match &self.lora {
+            Some(lora) => lora::merged(lora, &self.weights, name, tensor),
+            None => Ok(tensor),
+        }
     }
 
     /// Copies those of `names` that are there; returns them.

@@ -66,6 +66,16 @@ impl<B: Backend> Attention<B> {
         }
     }
 
+    /// The linear layers, by name.
+    pub(super) fn linears_mut(&mut self) -> Vec<(&'static str, &mut Linear<B>)> {
+        vec![
+            ("q_proj", &mut self.q_proj),
+            ("k_proj", &mut self.k_proj),
+            ("v_proj", &mut self.v_proj),
+            ("o_proj", &mut self.o_proj),
+        ]
+    }
+
     /// `[batch, time, hidden]` to the same shape.
     pub(super) fn forward(
         &self,

@@ -100,8 +100,11 @@ where
                 .expect("a layer depends on its input");
             all.accumulate(self, GradientsParams::from_grads(grads, self));
         }
-        let grads = pull(self.embed(kept.tokens, kept.context.precision), of_output);
-        all.accumulate(self, GradientsParams::from_grads(grads, self));
+        // a frozen embedding is behind nothing that is trained
+        if self.model.embed_tokens.weight.val().is_require_grad() {
+            let grads = pull(self.embed(kept.tokens, kept.context.precision), of_output);
+            all.accumulate(self, GradientsParams::from_grads(grads, self));
+        }
         LossAndGrads {
             output: inner,
             grads: all.grads(),

@@ -31,6 +31,7 @@ impl<B: Backend> Init<'_, B> {
         let values = self.draw(name, output * input, TRUNCATION);
         Linear {
             weight: self.param(values, deviation, [output, input]),
+            lora: None,
         }
     }
 

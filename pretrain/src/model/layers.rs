@@ -4,11 +4,15 @@ use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor, module};
 
+use super::lora::Lora;
+
 /// `y = x Wᵀ`, without bias, computed in the type of `x`.
 #[derive(Module, Debug)]
 pub struct Linear<B: Backend> {
     /// `[out, in]`.
     pub weight: Param<Tensor<B, 2>>,
+    /// What is trained instead of the weight, if anything is.
+    pub lora: Option<Lora<B>>,
 }
 
 impl<B: Backend> Linear<B> {
@@ -18,9 +22,14 @@ impl<B: Backend> Linear<B> {
         let weight = cast(self.weight.val(), x.dtype());
         let [output, _] = weight.dims();
         // One matrix product over all rows; the transposition is a view.
-        x.reshape([batch * time, input])
-            .matmul(weight.transpose())
-            .reshape([batch, time, output])
+        let rows = x.reshape([batch * time, input]);
+        let update = self.lora.as_ref().map(|lora| lora.forward(rows.clone()));
+        let out = rows.matmul(weight.transpose());
+        let out = match update {
+            Some(update) => out + update,
+            None => out,
+        };
+        out.reshape([batch, time, output])
     }
 }
 

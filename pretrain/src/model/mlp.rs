@@ -27,6 +27,15 @@ impl<B: Backend> Mlp<B> {
         }
     }
 
+    /// The linear layers, by name.
+    pub(super) fn linears_mut(&mut self) -> Vec<(&'static str, &mut Linear<B>)> {
+        vec![
+            ("gate_proj", &mut self.gate_proj),
+            ("up_proj", &mut self.up_proj),
+            ("down_proj", &mut self.down_proj),
+        ]
+    }
+
     /// `[batch, time, hidden]` to the same shape.
     pub(super) fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let gate = activation::silu(self.gate_proj.forward(x.clone()));

@@ -196,7 +196,7 @@ impl<B: AutodiffBackend> Optimizer<B> {
 
     /// The part of a parameter that decays in one step.
     fn decay(&self, name: &str, rates: Rates) -> f64 {
-        if !is_matrix(name) && name != "lm_head.weight" {
+        if !is_matrix(name) && !is_low_rank(name) && name != "lm_head.weight" {
             return 0.0;
         }
         let (rate, peak) = match self.muon(name) {
@@ -213,6 +213,11 @@ impl<B: AutodiffBackend> Optimizer<B> {
     fn muon(&self, name: &str) -> Option<&MuonConfig> {
         self.config.muon.as_ref().filter(|_| is_matrix(name))
     }
+}
+
+/// The factors of a low-rank update to a matrix.
+fn is_low_rank(name: &str) -> bool {
+    name.ends_with(".lora.a") || name.ends_with(".lora.b")
 }
 
 /// The matrices of attention and MLP.
@@ -265,6 +270,7 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_, B> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let (id, value, mapper) = param.consume();
+        let is_trained = value.is_require_grad();
         // Moved all the way, so that the new value takes the old one's buffer.
         let mut value = value.inner();
         if let Some(grad) = self.grads.remove::<B::InnerBackend, D>(id) {
@@ -277,7 +283,7 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_, B> {
         if let Some([_, params]) = &mut self.squares {
             params.add(value.clone());
         }
-        let value = Tensor::from_inner(value).require_grad();
+        let value = Tensor::from_inner(value).set_require_grad(is_trained);
         Param::from_mapped_value(id, value, mapper)
     }
 }

@@ -32,6 +32,18 @@ impl Spikes {
         }
     }
 
+    /// Remembers what another one knows, as far as its own window goes.
+    pub fn take_over(&mut self, known: &Self) {
+        *self = Self {
+            config: self.config.clone(),
+            ..known.clone()
+        };
+        for history in [&mut self.losses, &mut self.grad_norms] {
+            let surplus = history.len().saturating_sub(self.config.window);
+            history.drain(..surplus);
+        }
+    }
+
     /// Steps left out.
     pub fn skipped(&self) -> u64 {
         self.skipped

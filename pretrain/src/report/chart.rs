@@ -1,7 +1,7 @@
 //! Drawing one chart as SVG.
 
 use super::ReportError;
-use super::format::tick;
+use super::format::{escape, tick};
 use super::palette::{Colour, GREY};
 use super::series::{Points, quantile, thin};
 use plotters::prelude::*;
@@ -45,10 +45,12 @@ pub enum Style {
 
 /// A chart of values against steps.
 pub struct Chart {
-    pub title: &'static str,
+    pub title: String,
     /// What the vertical axis shows, with its unit.
     pub y_label: &'static str,
     pub lines: Vec<Line>,
+    /// Where the horizontal axis begins.
+    pub first_step: u64,
     /// Whether the vertical axis begins at zero rather than just below the lowest value.
     pub from_zero: bool,
     /// Width and height in page pixels.
@@ -62,11 +64,11 @@ impl Chart {
         let mut svg = String::new();
         self.draw_into(&mut svg, (width as u32, height as u32))
             .map_err(|error| ReportError::Figure {
-                title: self.title.to_string(),
+                title: self.title.clone(),
                 message: error.to_string(),
             })?;
         let fixed = format!("<svg width=\"{width}\" height=\"{height}\" ");
-        let scaling = format!("<svg role=\"img\" aria-label=\"{}\" ", self.title);
+        let scaling = format!("<svg role=\"img\" aria-label=\"{}\" ", escape(&self.title));
         Ok(svg.replacen(&fixed, &scaling, 1))
     }
 
@@ -129,13 +131,14 @@ impl Chart {
         Ok(())
     }
 
-    /// From step 0 to the last step drawn.
+    /// To the last step drawn.
     fn x_range(&self) -> Range<f64> {
         let steps = self
             .lines
             .iter()
             .flat_map(|line| line.points.iter().map(|point| point.0));
-        0.0..steps.fold(1.0, f64::max)
+        let first = self.first_step as f64;
+        first..steps.fold(first + 1.0, f64::max)
     }
 
     /// All values, but for rare spikes far above the rest: those end at the upper edge.
@@ -198,9 +201,10 @@ mod tests {
             style: Style::Solid,
         };
         Chart {
-            title: "Title",
+            title: "Title".into(),
             y_label: "unit",
             lines: vec![line],
+            first_step: 0,
             from_zero,
             size: (300, 200),
         }

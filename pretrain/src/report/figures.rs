@@ -8,7 +8,7 @@ use super::shares::{PARTS, Stretch, time_shares};
 use crate::metrics::{Breakdown, TrainRecord, ValidationRecord};
 
 /// Page pixels of figures of losses, and of those of the machinery.
-const LARGE: (i32, i32) = (460, 310);
+pub(super) const LARGE: (i32, i32) = (460, 310);
 const SMALL: (i32, i32) = (340, 230);
 
 /// A chart and the sentence beneath it.
@@ -93,7 +93,7 @@ fn loss(history: &History) -> Figure {
         lines.push(unigram(history));
     }
     Figure {
-        chart: large("Training and validation loss", lines),
+        chart: large(history, "Training and validation loss", lines),
         caption: format!(
             "Cross-entropy over all tokens. Smoothed: mean over {span} records around each."
         ),
@@ -112,7 +112,7 @@ fn objective(history: &History) -> Figure {
         line("loss", loss, (BLUE, Style::Solid)),
     ];
     Figure {
-        chart: large("Objective and training loss", lines),
+        chart: large(history, "Objective and training loss", lines),
         caption: "The objective, which is minimised, weighs kinds of token differently and holds the z-loss; the loss does neither. Both smoothed."
             .to_string(),
     }
@@ -125,7 +125,7 @@ fn by_kind(history: &History) -> Figure {
     }
     lines.push(unigram(history));
     Figure {
-        chart: large("Validation loss by token kind", lines),
+        chart: large(history, "Validation loss by token kind", lines),
         caption: "Kinds differ in how predictable they are: compare each with its own baseline in the table below."
             .to_string(),
     }
@@ -135,7 +135,7 @@ fn by_component(history: &History) -> Figure {
     let components = history.validated_components();
     let lines = breakdown(history, &components, |record| &record.by_component);
     Figure {
-        chart: large("Validation loss by component", lines),
+        chart: large(history, "Validation loss by component", lines),
         caption: "Components of the mixture, each on its own held-out documents.".to_string(),
     }
 }
@@ -166,9 +166,10 @@ fn time(history: &History) -> Figure {
     };
     let area = |part: usize| line(PARTS[part], stacked(part), (STEP_PARTS[part], Style::Area));
     let chart = Chart {
-        title: "Where the time goes",
+        title: "Where the time goes".into(),
         y_label: "% of the time of steps",
         lines: (0..PARTS.len()).rev().map(area).collect(),
+        first_step: history.run.first_step,
         from_zero: true,
         size: SMALL,
     };
@@ -181,7 +182,7 @@ fn time(history: &History) -> Figure {
 /// The baseline of all tokens, across the whole figure.
 fn unigram(history: &History) -> Line {
     let ends = [
-        (0, history.run.unigram.loss),
+        (history.run.first_step, history.run.unigram.loss),
         (history.last().step, history.run.unigram.loss),
     ];
     line(
@@ -191,11 +192,12 @@ fn unigram(history: &History) -> Line {
     )
 }
 
-fn large(title: &'static str, lines: Vec<Line>) -> Chart {
+fn large(history: &History, title: &'static str, lines: Vec<Line>) -> Chart {
     Chart {
-        title,
+        title: title.into(),
         y_label: "nats / token",
         lines,
+        first_step: history.run.first_step,
         from_zero: false,
         size: LARGE,
     }
@@ -210,9 +212,10 @@ fn small(
 ) -> Figure {
     let curve = curve(history, value);
     let chart = Chart {
-        title,
+        title: title.into(),
         y_label,
         lines: vec![line(title, curve, (VIOLET, Style::Solid))],
+        first_step: history.run.first_step,
         from_zero: true,
         size: SMALL,
     };
@@ -248,7 +251,7 @@ fn span(curve: &Points) -> usize {
     (curve.len() / 40).max(4)
 }
 
-fn line(name: &str, points: Points, (colour, style): (Colour, Style)) -> Line {
+pub(super) fn line(name: &str, points: Points, (colour, style): (Colour, Style)) -> Line {
     Line {
         name: name.to_string(),
         points,

@@ -5,6 +5,7 @@
 //! plotted, `chart` draws it, `tables` and `page` write the HTML.
 
 mod chart;
+mod compare;
 mod figures;
 pub(crate) mod format;
 mod glossary;
@@ -14,6 +15,8 @@ mod palette;
 mod series;
 mod shares;
 mod tables;
+
+pub use compare::{Compared, Comparison};
 
 use crate::metrics::{MetricsError, Record};
 use history::History;
@@ -45,6 +48,9 @@ pub enum ReportError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Runs that cannot be compared.
+    #[error("cannot compare: {0}")]
+    Compare(String),
     /// A figure could not be drawn.
     #[error("cannot draw the figure “{title}”: {message}")]
     Figure {
@@ -67,13 +73,7 @@ pub enum ReportError {
 ///
 /// The run may still be going on: the report then shows how far it has got.
 pub fn write_report(run_dir: &Path) -> Result<PathBuf, ReportError> {
-    let metrics_path = run_dir.join("metrics.jsonl");
-    let history = History::new(Record::read_all(&metrics_path)?).map_err(|missing| {
-        ReportError::Incomplete {
-            path: metrics_path,
-            missing,
-        }
-    })?;
+    let history = read(run_dir)?;
     let config_path = run_dir.join("config.toml");
     let config = std::fs::read_to_string(&config_path).map_err(|source| ReportError::Config {
         path: config_path,
@@ -81,10 +81,22 @@ pub fn write_report(run_dir: &Path) -> Result<PathBuf, ReportError> {
     })?;
     let html = page::render(&history, &config)?;
     let path = run_dir.join("report.html");
-    match shards::write_atomic(&path, html.as_bytes()) {
-        Ok(()) => Ok(path),
-        Err(source) => Err(ReportError::Write { path, source }),
-    }
+    write(&path, &html)?;
+    Ok(path)
+}
+
+fn write(path: &Path, html: &str) -> Result<(), ReportError> {
+    shards::write_atomic(path, html.as_bytes()).map_err(|source| ReportError::Write {
+        path: path.into(),
+        source,
+    })
+}
+
+/// What a run recorded.
+fn read(run_dir: &Path) -> Result<History, ReportError> {
+    let path = run_dir.join("metrics.jsonl");
+    let records = Record::read_all(&path)?;
+    History::new(records).map_err(|missing| ReportError::Incomplete { path, missing })
 }
 
 #[cfg(test)]

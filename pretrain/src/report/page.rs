@@ -38,12 +38,17 @@ pub fn render(history: &History, config: &str) -> Result<String, ReportError> {
     );
     body += &section("Configuration", &[&config]);
     body += &section("Terms", &[&glossary()]);
-    Ok(format!(
+    Ok(document(&format!("{name} · Timbre run"), &body))
+}
+
+/// A page of its own; `title` and `body` are HTML.
+pub fn document(title: &str, body: &str) -> String {
+    format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{name} · Timbre run</title>\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
          <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
-    ))
+    )
 }
 
 const DATA_NOTE: &str = "<p class=\"note\">Documents, tokens and packed sequences of one epoch of training; \
@@ -64,7 +69,8 @@ fn skipped_note(history: &History) -> String {
     }
 }
 
-fn section(title: &str, parts: &[&str]) -> String {
+/// A part of the page; without a title if that is empty.
+pub fn section(title: &str, parts: &[&str]) -> String {
     let head = match title {
         "" => String::new(),
         _ => format!("<h2>{title}</h2>\n"),
@@ -143,13 +149,14 @@ fn tile(label: &str, value: &str, note: &str) -> String {
     )
 }
 
-fn figure_grid(class: &str, figures: Vec<Figure>) -> Result<String, ReportError> {
+/// Figures side by side, with their legends.
+pub fn figure_grid(class: &str, figures: Vec<Figure>) -> Result<String, ReportError> {
     let mut grid = format!("<div class=\"figures {class}\">\n");
     for Figure { chart, caption } in figures {
         let _ = writeln!(
             grid,
             "<figure>\n<h3>{}</h3>\n{}",
-            chart.title,
+            escape(&chart.title),
             chart.draw()?.trim()
         );
         if chart.lines.len() > 1 {

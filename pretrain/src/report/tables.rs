@@ -6,7 +6,7 @@ use super::palette::{css, kind_colour, part_colour};
 use crate::metrics::ComponentRecord;
 
 /// A column: its head, and whether it holds text rather than numbers.
-type Column = (&'static str, bool);
+pub type Column<'a> = (&'a str, bool);
 
 /// Final validation losses by kind beside the unigram baseline; none before the first validation.
 pub fn final_losses(history: &History) -> Option<String> {
@@ -116,7 +116,12 @@ pub fn swatch(colour: &str, class: &str) -> String {
 }
 
 /// Cells are HTML already.
-fn table(class_name: &str, columns: &[Column], rows: &[Vec<String>], total: &[String]) -> String {
+pub fn table(
+    class_name: &str,
+    columns: &[Column],
+    rows: &[Vec<String>],
+    total: &[String],
+) -> String {
     let row = |cells: &[String]| {
         let cells = cells.iter().zip(columns);
         let cells: String = cells

@@ -44,6 +44,7 @@ fn run_record(name: &str) -> Record {
     Record::Run(RunRecord {
         name: name.to_string(),
         parameters: 31_412_736,
+        first_step: 0,
         steps: 600,
         batch: 8,
         seq_len: 1024,

@@ -51,7 +51,7 @@ pub struct RunSummary {
     pub parameters: u64,
     /// Rows of the vocabulary.
     pub vocab_size: usize,
-    /// Steps and tokens of the whole run.
+    /// Steps and tokens of the whole run, without those before it.
     pub steps: u64,
     /// See `steps`.
     pub tokens: u64,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::backend::AutodiffBackend;
-use experiments::Plan;
 use experiments::flops::training_flops_per_token;
+use experiments::{AnnealConfig, Plan};
 use kernels::Kernels;
 use mixes::{Batches, Loader, LoaderOptions, Mixture, Sequence, Share};
 
@@ -16,7 +16,7 @@ use super::progress::Progress;
 use super::run::{Meter, Run};
 use super::stop::Stop;
 use super::{Cut, RunOptions, RunSummary, Trainer};
-use crate::checkpoint::{Checkpoint, Mirror, Writer};
+use crate::checkpoint::{Checkpoint, Mirror, STATE, Writer};
 use crate::error::{Error, Result};
 use crate::hf;
 use crate::memory;
@@ -72,16 +72,22 @@ where
             let loaded = checkpoint.load(plan, &device)?;
             Trainer::<B>::resumed(plan, cut, objective, loaded)
         }
-        None => {
-            let model = initial_model(plan, &loader, &device, &mut notes)?;
-            Trainer::new(plan, cut, objective, model)
-        }
+        None => match &plan.anneal {
+            Some(anneal) => {
+                let loaded = open_annealed(anneal, &loader)?.load(plan, &device)?;
+                Trainer::resumed(plan, cut, objective, loaded)
+            }
+            None => {
+                let model = initial_model(plan, &loader, &device, &mut notes)?;
+                Trainer::new(plan, cut, objective, model)
+            }
+        },
     };
     // Too little data is better known now than at the last step.
-    loader.component(plan.steps * plan.batch_size as u64 - 1)?;
+    loader.component(plan.sequence_at(plan.last_step()) - 1)?;
     let (validation_of, validation) = validation(plan, &loader)?;
     let dir = claim.begin(newest.checkpoint.map(|checkpoint| checkpoint.state.step))?;
-    let progress = Progress::new(plan.steps, trainer.step());
+    let progress = Progress::new(plan, trainer.step());
     notes.iter().for_each(|note| progress.warn(note));
     let peak_flops = options
         .peak_flops
@@ -89,7 +95,12 @@ where
     let share = Share::whole(plan.batch_size as u64);
     Run {
         plan,
-        batches: Batches::start(loader.clone(), share, trainer.step(), BATCHES_AHEAD),
+        batches: Batches::start(
+            loader.clone(),
+            share,
+            plan.sequence_at(trainer.step()),
+            BATCHES_AHEAD,
+        ),
         components: loader.summary().components,
         validation,
         validation_of,
@@ -168,16 +179,57 @@ fn initial_model<B: AutodiffBackend>(
     notes: &mut Vec<String>,
 ) -> Result<Qwen3<B>> {
     let vocab_size = loader.vocab().layout().vocab_size as usize;
-    let Some(folder) = &plan.init_from else {
-        return Ok(Qwen3::new(&plan.model, vocab_size, plan.seed, device));
+    let model = match &plan.init_from {
+        Some(folder) => {
+            let folder = Path::new(folder);
+            let tokenizer = folder.join("tokenizer.json");
+            let theirs = shards::sha256_file(&tokenizer).map_err(Error::io("read", &tokenizer))?;
+            check_tokenizer(folder, &theirs, loader)?;
+            if folder.join(STATE).is_file() {
+                check_codec(&Checkpoint::open(folder)?, loader)?;
+            }
+            let initial = hf::initial_weights(folder, &plan.model, vocab_size, device)?;
+            notes.extend(initial.notes);
+            initial.model
+        }
+        None => Qwen3::new(&plan.model, vocab_size, plan.seed, device),
     };
-    let folder = Path::new(folder);
-    let tokenizer = folder.join("tokenizer.json");
-    let theirs = shards::sha256_file(&tokenizer).map_err(Error::io("read", &tokenizer))?;
-    check_tokenizer(folder, &theirs, loader)?;
-    let initial = hf::initial_weights(folder, &plan.model, vocab_size, device)?;
-    notes.extend(initial.notes);
-    Ok(initial.model)
+    Ok(match &plan.lora {
+        Some(lora) => model.with_lora(lora, Some(plan.seed), device),
+        None => model,
+    })
+}
+
+/// The checkpoint that a run anneals, whole and of the same meaning of tokens.
+fn open_annealed(anneal: &AnnealConfig, loader: &Loader) -> Result<Checkpoint> {
+    let dir = Path::new(&anneal.from);
+    let path = dir.join(STATE);
+    let found = shards::sha256_file(&path).map_err(Error::io("read", &path))?;
+    if found != anneal.sha256 {
+        return Err(Error::Checkpoint {
+            dir: dir.into(),
+            message: format!(
+                "it is not the one that the plan goes on from: the SHA-256 of {STATE} is {found}, not {}",
+                anneal.sha256
+            ),
+        });
+    }
+    let checkpoint = Checkpoint::open(dir)?.verified()?;
+    check_tokenizer(dir, &checkpoint.state.tokenizer_sha256, loader)?;
+    check_codec(&checkpoint, loader)?;
+    Ok(checkpoint)
+}
+
+/// Refuses a checkpoint whose audio tokens mean other sounds.
+fn check_codec(checkpoint: &Checkpoint, loader: &Loader) -> Result<()> {
+    match (&checkpoint.state.codec, loader.codec()) {
+        (Some(theirs), Some(ours)) if !theirs.is_same(ours) => Err(Error::OtherCodec {
+            dir: checkpoint.dir().into(),
+            theirs: theirs.name.clone(),
+            ours: ours.name.clone(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn check_tokenizer(dir: &Path, theirs: &str, loader: &Loader) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use experiments::Plan;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::metrics::{TrainRecord, ValidationRecord};
@@ -12,21 +13,23 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// The live view of a run, on the standard error stream.
 pub struct Progress {
+    /// The step after which the run ends.
     steps: u64,
     bar: Option<ProgressBar>,
     last_line: Option<Instant>,
 }
 
 impl Progress {
-    /// A view of a run of `steps` steps of which `done` are finished.
-    pub fn new(steps: u64, done: u64) -> Self {
+    /// A view of a run that stands at `step`.
+    pub fn new(plan: &Plan, step: u64) -> Self {
+        let steps = plan.last_step();
         let bar = std::io::stderr().is_terminal().then(|| {
             let style =
                 ProgressStyle::with_template("{bar:24} {pos}/{len} steps  {msg}  ETA {eta}")
                     .expect("the template is valid");
             ProgressBar::new(steps)
                 .with_style(style)
-                .with_position(done)
+                .with_position(step)
         });
         if let Some(bar) = &bar {
             bar.reset_eta();

@@ -61,10 +61,10 @@ where
     pub fn run(mut self) -> Result<RunSummary> {
         let plan = self.plan;
         let unigram = self.start()?;
-        while self.trainer.step() < plan.steps {
+        while self.trainer.step() < plan.last_step() {
             self.train_step()?;
             let step = self.trainer.step();
-            let last = step == plan.steps;
+            let last = step == plan.last_step();
             if last || step.is_multiple_of(plan.validate_every) {
                 self.validate()?;
             }
@@ -92,15 +92,15 @@ where
             Record::Validation(validation) => Some(validation),
             _ => None,
         });
-        let steps = self.plan.steps;
+        let last = self.plan.last_step();
         Ok(RunSummary {
             parameters: self.parameters(),
             vocab_size: self.vocab_size(),
-            steps,
-            tokens: steps * self.plan.tokens_per_step(),
+            steps: self.plan.steps,
+            tokens: self.plan.tokens(),
             validation: validation.expect("a run validates at its first and at its last step"),
             unigram,
-            checkpoint: self.dir.checkpoints().join(format!("step-{steps}")),
+            checkpoint: self.dir.checkpoints().join(format!("step-{last}")),
             report: crate::report::write_report(self.dir.path())?,
         })
     }
@@ -125,7 +125,8 @@ where
         self.dir.record(&Record::Run(RunRecord {
             name: self.plan.name.clone(),
             parameters: self.parameters(),
-            steps: self.plan.steps,
+            first_step: self.plan.first_step(),
+            steps: self.plan.last_step(),
             batch: self.plan.batch_size as u64,
             seq_len: self.plan.seq_len as u64,
             components: self.components.iter().map(component).collect(),
@@ -140,11 +141,11 @@ where
     }
 
     fn parameters(&self) -> u64 {
-        self.plan.model.parameters(self.vocab_size())
+        self.plan.trained_parameters(self.vocab_size())
     }
 
     fn tokens(&self) -> u64 {
-        self.trainer.step() * self.plan.tokens_per_step()
+        self.plan.tokens_at(self.trainer.step())
     }
 
     fn losses(&self) -> Losses<'_> {
@@ -155,7 +156,7 @@ where
     fn train_step(&mut self) -> Result<()> {
         let start = Instant::now();
         let step = self.trainer.step() + 1;
-        let is_logged = step == self.plan.steps || step.is_multiple_of(self.plan.log_every);
+        let is_logged = step == self.plan.last_step() || step.is_multiple_of(self.plan.log_every);
         let sequences = self.batches.next().expect("batches end with an error")?;
         let waited = start.elapsed();
         let out = match self.trainer.train_step(&sequences, is_logged) {
@@ -192,7 +193,7 @@ where
 
     fn train_record(&mut self, sequences: &[Sequence], out: &StepOutput) -> Result<TrainRecord> {
         let mut losses = self.losses();
-        let first = (self.trainer.step() - 1) * self.plan.batch_size as u64;
+        let first = self.plan.sequence_at(self.trainer.step() - 1);
         let nll = out.nll.chunks(self.plan.seq_len);
         for ((number, sequence), nll) in (first..).zip(sequences).zip(nll) {
             losses.add(self.loader.component(number)?, sequence, nll);
@@ -278,7 +279,7 @@ where
                 step,
                 updates: self.trainer.optimizer().updates(),
                 tokens: self.tokens(),
-                next_sequence: step * self.plan.batch_size as u64,
+                next_sequence: self.plan.sequence_at(step),
                 data_sha256: self.loader.summary().data_sha256,
                 tokenizer_sha256: self.loader.vocab().info().sha256.clone(),
                 vocab_size: self.vocab_size(),

@@ -92,7 +92,7 @@ where
     B: AutodiffBackend + Kernels,
     B::InnerBackend: Kernels,
 {
-    /// A trainer at step 0 with given weights.
+    /// A trainer before its first step with given weights.
     pub fn new(plan: &Plan, cut: Cut, objective: Objective, model: Qwen3<B>) -> Self {
         let device = B::Device::default();
         let (config, time) = (&plan.model, plan.seq_len);
@@ -103,7 +103,7 @@ where
             plan: plan.clone(),
             cut,
             objective,
-            step: 0,
+            step: plan.first_step(),
             optimizer: Optimizer::new(plan.optimizer.clone()),
             ema: plan.ema_decay.map(|decay| Ema::new(decay, &model)),
             spikes: plan.skip_step.clone().map(Spikes::new),
@@ -190,7 +190,8 @@ where
             });
         }
         let plan = &self.plan;
-        let rates = Rates::of(&plan.optimizer, &plan.schedule, plan.steps, self.step);
+        let done = self.step - plan.first_step();
+        let rates = Rates::of(&plan.optimizer, &plan.schedule, plan.steps, done);
         let lr = rates.adamw;
         let skipped = match &mut self.spikes {
             Some(spikes) => spikes.judge(objective, grad_norm),

@@ -1,6 +1,6 @@
 //! `--all --slurm`: the variants of an experiment as an array job.
 
-use std::path::{Path, absolute};
+use std::path::{Path, PathBuf, absolute};
 
 use anyhow::{Context, Result, bail};
 use experiments::Experiment;
@@ -9,7 +9,12 @@ use pretrain::slurm::{absolute_location, write_array as write};
 use crate::args::RunArgs;
 
 /// Writes the script of the array, a task for each variant that is chosen, and prints how to submit it.
-pub fn write_array(args: &RunArgs, experiment: &Experiment, runs: &Path) -> Result<()> {
+pub fn write_array(args: &RunArgs, experiment: &Experiment) -> Result<()> {
+    let runs = args
+        .train
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("runs"));
     let program = std::env::current_exe().context("the program's own path is unknown")?;
     let mut commands = Vec::new();
     for variant in experiment.select(&args.choice.selection())? {
@@ -18,9 +23,10 @@ pub fn write_array(args: &RunArgs, experiment: &Experiment, runs: &Path) -> Resu
         let resolved = experiment.resolve(selection, &args.overrides())?;
         if let Some(checkpoint) = resolved.start.checkpoint(Path::new("runs")) {
             bail!(
-                "{} goes on from {}, which pretrain does not; leave it out, or use --dry-run",
+                "{} goes on from {}: run it with `{}`",
                 resolved.plan.name,
-                checkpoint.display()
+                checkpoint.display(),
+                resolved.start.program()
             );
         }
         let folder = absolute(runs.join(&resolved.plan.name))?;
@@ -32,7 +38,7 @@ pub fn write_array(args: &RunArgs, experiment: &Experiment, runs: &Path) -> Resu
         command.extend(forwarded(args)?);
         commands.push(command);
     }
-    let path = write(runs, experiment.name(), &commands)?;
+    let path = write(&runs, experiment.name(), &commands)?;
     println!("{} tasks: sbatch {}", commands.len(), path.display());
     Ok(())
 }
@@ -48,7 +54,7 @@ fn name(args: &RunArgs) -> Result<String> {
 
 /// The arguments that each task has as well.
 fn forwarded(args: &RunArgs) -> Result<Vec<String>> {
-    let mut words = vec!["--data".to_string(), absolute_location(&args.data)?];
+    let mut words = vec!["--data".to_string(), absolute_location(&args.train.data)?];
     let mut option = |flag: &str, value: Option<String>| {
         words.extend(
             value
@@ -56,9 +62,14 @@ fn forwarded(args: &RunArgs) -> Result<Vec<String>> {
                 .flat_map(|value| [flag.to_string(), value]),
         );
     };
-    let mirror = args.mirror.as_deref().map(absolute_location).transpose()?;
+    let mirror = args
+        .train
+        .mirror
+        .as_deref()
+        .map(absolute_location)
+        .transpose()?;
     option("--mirror", mirror);
-    for set in &args.set {
+    for set in &args.train.set {
         option("--set", Some(set.clone()));
     }
     option(
@@ -68,18 +79,21 @@ fn forwarded(args: &RunArgs) -> Result<Vec<String>> {
             .map(absolute_location)
             .transpose()?,
     );
-    option("--precision", args.precision.clone());
+    option("--precision", args.train.precision.clone());
     option(
         "--micro-batch",
-        args.micro_batch.map(|size| size.to_string()),
+        args.train.micro_batch.map(|size| size.to_string()),
     );
-    option("--recompute", args.recompute.map(|yes| yes.to_string()));
-    option("--memory", args.memory.map(|bytes| bytes.to_string()));
+    option(
+        "--recompute",
+        args.train.recompute.map(|yes| yes.to_string()),
+    );
+    option("--memory", args.train.memory.map(|bytes| bytes.to_string()));
     option(
         "--peak-flops",
-        args.peak_flops.map(|flops| flops.to_string()),
+        args.train.peak_flops.map(|flops| flops.to_string()),
     );
-    option("--backend", Some(args.backend.to_string()));
+    option("--backend", Some(args.train.backend.to_string()));
     words.push("--resume".into());
     Ok(words)
 }

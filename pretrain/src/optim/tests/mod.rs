@@ -51,13 +51,16 @@ impl Tiny<Cpu> {
             },
             up_proj: Linear {
                 weight: matrix("up_proj.weight"),
+                lora: None,
             },
             down_proj: Linear {
                 weight: matrix("down_proj.weight"),
+                lora: None,
             },
             norm: Norm { weight },
             lm_head: Linear {
                 weight: matrix("lm_head.weight"),
+                lora: None,
             },
         }
     }

@@ -1,15 +1,15 @@
-//! What the program prints of plans and of finished runs.
+//! What is printed of plans and of finished runs.
 
+use crate::memory::{self, Estimate as Memory};
+use crate::train::{Cut, RunOptions, RunSummary, open_loader};
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use experiments::flops::training_flops_per_token;
 use experiments::{Difference, Estimate, Plan, Resolved, Summary, differences};
 use mixes::Mixture;
 use mixes::report::Report;
-use pretrain::memory::{self, Estimate as Memory};
-use pretrain::train::{Cut, RunOptions, RunSummary, open_loader};
 
-use crate::args::RunArgs;
+use super::TrainArgs;
 
 /// Prints the built-in experiments.
 pub fn catalog(json: bool) -> Result<()> {
@@ -33,13 +33,13 @@ struct Outlook {
 
 impl Outlook {
     fn new(
-        args: &RunArgs,
+        args: &TrainArgs,
         resolved: &Resolved,
         recipe: &Plan,
         options: &RunOptions,
     ) -> Result<Self> {
         let plan = &resolved.plan;
-        let sequences = plan.steps * plan.batch_size as u64;
+        let sequences = plan.sequence_at(plan.first_step())..plan.sequence_at(plan.last_step());
         let (mixture, rows, memory) = match open_loader(plan, &options.data) {
             Ok(loader) => {
                 let rows = loader.vocab().layout().vocab_size as usize;
@@ -48,8 +48,8 @@ impl Outlook {
                 (Report::new(&loader, sequences)?, Some(rows), Some(memory))
             }
             // a plan can be looked at where its data are not
-            Err(pretrain::Error::Data(missing @ mixes::Error::MissingComponent { .. })) => {
-                eprintln!("pretrain: {missing}; without it nothing is known of epochs");
+            Err(crate::Error::Data(missing @ mixes::Error::MissingComponent { .. })) => {
+                eprintln!("{missing}; without it nothing is known of epochs");
                 let mixture = Mixture::open(&plan.mix)?;
                 let rows = resolved.vocab.map(experiments::Vocabulary::size);
                 let memory = rows.map(|rows| memory(plan, rows, 0, options));
@@ -95,7 +95,7 @@ fn memory(plan: &Plan, rows: usize, data: u64, options: &RunOptions) -> (Memory,
 
 /// Prints the plan and what it comes to: behind the plan as comments, so that all of it is TOML.
 pub fn dry_run(
-    args: &RunArgs,
+    args: &TrainArgs,
     resolved: &Resolved,
     recipe: &Plan,
     options: &RunOptions,
