@@ -4,9 +4,11 @@ use burn::backend::Cuda;
 use burn::tensor::ops::FloatTensor;
 
 use crate::linear_cross_entropy::{LossInput, LossOutput};
-use crate::{Kernels, KernelsWithGrads};
+use crate::{Kernels, KernelsWithGrads, OptimizerKernels};
 
 impl KernelsWithGrads for Cuda {}
+
+impl OptimizerKernels for Cuda {}
 
 impl Kernels for Cuda {
     fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {

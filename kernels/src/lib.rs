@@ -3,12 +3,15 @@
 //! [`Kernels`] is what a model is generic over. A base backend implements [`KernelsWithGrads`],
 //! whose default methods are plain Burn (and the reference of the tests); specialisations replace
 //! them where a framework's generic operators leave the machine idle. `Autodiff<B>` gets [`Kernels`]
-//! from `B`'s [`KernelsWithGrads`].
+//! from `B`'s [`KernelsWithGrads`]. What the optimizer does between steps is [`OptimizerKernels`].
 
+pub mod adamw;
 pub mod gemm;
 pub mod linear_cross_entropy;
 mod simd;
+pub mod square_sum;
 
+use adamw::{Parameter, Rule, Updated};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use linear_cross_entropy::{LossAndGrads, LossInput, LossOutput, reference};
@@ -30,6 +33,23 @@ pub trait KernelsWithGrads: Backend {
     }
 }
 
+/// Operations on parameters and gradients, on a backend without autodiff.
+pub trait OptimizerKernels: Backend {
+    /// See [`adamw::adamw`].
+    fn adamw(
+        parameter: Parameter<FloatTensor<Self>>,
+        rule: &Rule,
+        measure: bool,
+    ) -> Updated<FloatTensor<Self>> {
+        adamw::reference::adamw::<Self>(parameter, rule, measure)
+    }
+
+    /// See [`square_sum::square_sum`].
+    fn square_sum(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_sum(Self::float_mul(tensor.clone(), tensor))
+    }
+}
+
 impl KernelsWithGrads for burn_flex::Flex {
     fn linear_cross_entropy_with_grads(
         input: LossInput<Self>,
@@ -42,6 +62,20 @@ impl KernelsWithGrads for burn_flex::Flex {
 impl Kernels for burn_flex::Flex {
     fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {
         Self::linear_cross_entropy_with_grads(input, [false; 2]).output
+    }
+}
+
+impl OptimizerKernels for burn_flex::Flex {
+    fn adamw(
+        parameter: Parameter<FloatTensor<Self>>,
+        rule: &Rule,
+        measure: bool,
+    ) -> Updated<FloatTensor<Self>> {
+        adamw::cpu::adamw(parameter, rule, measure)
+    }
+
+    fn square_sum(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
+        square_sum::cpu(tensor)
     }
 }
 

@@ -4,9 +4,11 @@ use burn::backend::LibTorch;
 use burn::tensor::ops::FloatTensor;
 
 use crate::linear_cross_entropy::{LossInput, LossOutput};
-use crate::{Kernels, KernelsWithGrads};
+use crate::{Kernels, KernelsWithGrads, OptimizerKernels};
 
 impl KernelsWithGrads for LibTorch {}
+
+impl OptimizerKernels for LibTorch {}
 
 impl Kernels for LibTorch {
     fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {

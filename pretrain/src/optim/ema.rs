@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Shape, Tensor, TensorData};
+use kernels::adamw::reference::towards;
 
 use super::Flat;
-use super::adamw::towards;
 use crate::model::{NamedTensor, ParamsError, Path};
 
 /// `average ← decay · average + (1 − decay) · parameter`, begun at the initial weights, so without a bias to correct.

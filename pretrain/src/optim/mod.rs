@@ -1,6 +1,5 @@
 //! Optimizer, learning-rate schedule, moving average of the weights, and the guard against spikes.
 
-mod adamw;
 mod ema;
 mod muon;
 mod norms;

@@ -4,6 +4,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use kernels::OptimizerKernels;
+use kernels::square_sum::square_sum;
 
 /// What a step did to all parameters together.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,7 +17,12 @@ pub struct Norms {
 }
 
 /// Global norm of the gradients of a module's parameters: √Σ‖g‖².
-pub fn global_norm<B: AutodiffBackend, M: Module<B>>(module: &M, grads: &GradientsParams) -> f64 {
+pub fn global_norm<B, M>(module: &M, grads: &GradientsParams) -> f64
+where
+    B: AutodiffBackend,
+    B::InnerBackend: OptimizerKernels,
+    M: Module<B>,
+{
     let mut squares = GradientSquares::<B> {
         grads,
         squares: Squares::default(),
@@ -43,10 +50,15 @@ impl<B: Backend> Default for Squares<B> {
     }
 }
 
-impl<B: Backend> Squares<B> {
+impl<B: OptimizerKernels> Squares<B> {
     /// Adds a tensor.
     pub fn add<const D: usize>(&mut self, tensor: Tensor<B, D>) {
-        self.0.push(tensor.square().sum());
+        self.add_sum(square_sum(tensor));
+    }
+
+    /// Adds a sum that was made elsewhere.
+    pub fn add_sum(&mut self, sum: Tensor<B, 1>) {
+        self.0.push(sum);
     }
 
     /// The global norm of each group, with one transfer from the device; 0 for a group of none.
@@ -67,7 +79,10 @@ struct GradientSquares<'a, B: AutodiffBackend> {
     squares: Squares<B::InnerBackend>,
 }
 
-impl<B: AutodiffBackend> ModuleVisitor<B> for GradientSquares<'_, B> {
+impl<B: AutodiffBackend> ModuleVisitor<B> for GradientSquares<'_, B>
+where
+    B::InnerBackend: OptimizerKernels,
+{
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         if let Some(grad) = self.grads.get::<B::InnerBackend, D>(param.id) {
             self.squares.add(grad);

@@ -7,8 +7,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Tensor, TensorData};
 use experiments::{MuonConfig, OptimizerConfig, ScheduleConfig};
+use kernels::OptimizerKernels;
+use kernels::adamw::{Moments, Parameter, Rule, adamw};
 
-use super::adamw::Moments;
 use super::norms::{Norms, Squares};
 use super::{Flat, learning_rate, muon};
 use crate::model::{NamedTensor, Path};
@@ -54,7 +55,7 @@ pub struct Optimizer<B: AutodiffBackend> {
     config: OptimizerConfig,
     /// Updates made, for the bias correction.
     updates: u64,
-    moments: BTreeMap<String, Moments<B::InnerBackend>>,
+    moments: BTreeMap<String, Moments<Flat<B::InnerBackend>>>,
     momenta: BTreeMap<String, Flat<B::InnerBackend>>,
 }
 
@@ -72,33 +73,6 @@ impl<B: AutodiffBackend> Optimizer<B> {
     /// Updates made.
     pub fn updates(&self) -> u64 {
         self.updates
-    }
-
-    /// One update of every parameter that has a gradient, each gradient scaled by `grad_scale` first. Norms are computed
-    /// if `measure` asks for them.
-    pub fn step<M: Module<B>>(
-        &mut self,
-        module: M,
-        grads: &mut GradientsParams,
-        rates: Rates,
-        grad_scale: f64,
-        measure: bool,
-    ) -> (M, Option<Norms>) {
-        self.updates += 1;
-        let mut update = Update {
-            optimizer: self,
-            grads,
-            rates,
-            grad_scale,
-            squares: measure.then(Default::default),
-            path: Path::default(),
-        };
-        let module = module.map(&mut update);
-        let norms = update.squares.map(|[update, params]| {
-            let [update, params] = Squares::norms([update, params]);
-            Norms { update, params }
-        });
-        (module, norms)
     }
 
     /// The state of every parameter, flattened: `exp_avg.NAME` and `exp_avg_sq.NAME`, or Muon's `momentum.NAME`.
@@ -173,27 +147,6 @@ impl<B: AutodiffBackend> Optimizer<B> {
         Ok(())
     }
 
-    /// The step to subtract from a parameter of `rows` rows, decay not included.
-    fn change(
-        &mut self,
-        name: &str,
-        grad: Flat<B::InnerBackend>,
-        rows: usize,
-        rates: Rates,
-    ) -> Flat<B::InnerBackend> {
-        if let Some(config) = self.muon(name).cloned() {
-            let (momentum, step) =
-                muon::step(self.momenta.remove(name), grad, rows, rates.muon, &config);
-            self.momenta.insert(name.into(), momentum);
-            return step;
-        }
-        let previous = self.moments.remove(name);
-        let (moments, step) =
-            Moments::step(previous, grad, rates.adamw, self.updates, &self.config);
-        self.moments.insert(name.into(), moments);
-        step
-    }
-
     /// The part of a parameter that decays in one step.
     fn decay(&self, name: &str, rates: Rates) -> f64 {
         if !is_matrix(name) && !is_low_rank(name) && name != "lm_head.weight" {
@@ -212,6 +165,38 @@ impl<B: AutodiffBackend> Optimizer<B> {
     /// Muon's settings, if it updates the parameter.
     fn muon(&self, name: &str) -> Option<&MuonConfig> {
         self.config.muon.as_ref().filter(|_| is_matrix(name))
+    }
+}
+
+impl<B: AutodiffBackend> Optimizer<B>
+where
+    B::InnerBackend: OptimizerKernels,
+{
+    /// One update of every parameter that has a gradient, each gradient scaled by `grad_scale` first. Norms are computed
+    /// if `measure` asks for them.
+    pub fn step<M: Module<B>>(
+        &mut self,
+        module: M,
+        grads: &mut GradientsParams,
+        rates: Rates,
+        grad_scale: f64,
+        measure: bool,
+    ) -> (M, Option<Norms>) {
+        self.updates += 1;
+        let mut update = Update {
+            optimizer: self,
+            grads,
+            rates,
+            grad_scale,
+            squares: measure.then(Default::default),
+            path: Path::default(),
+        };
+        let module = module.map(&mut update);
+        let norms = update.squares.map(|[update, params]| {
+            let [update, params] = Squares::norms([update, params]);
+            Norms { update, params }
+        });
+        (module, norms)
     }
 }
 
@@ -235,7 +220,10 @@ struct Update<'a, B: AutodiffBackend> {
     path: Path,
 }
 
-impl<B: AutodiffBackend> Update<'_, B> {
+impl<B: AutodiffBackend> Update<'_, B>
+where
+    B::InnerBackend: OptimizerKernels,
+{
     /// The new value of a flattened parameter of `rows` rows.
     fn update(
         &mut self,
@@ -244,22 +232,76 @@ impl<B: AutodiffBackend> Update<'_, B> {
         rows: usize,
     ) -> Flat<B::InnerBackend> {
         let name = self.path.name();
-        let grad = grad * self.grad_scale;
-        let step = self.optimizer.change(&name, grad, rows, self.rates);
+        match self.optimizer.muon(&name).cloned() {
+            Some(config) => self.muon(name, value, grad, rows, &config),
+            None => self.adamw(name, value, grad),
+        }
+    }
+
+    fn adamw(
+        &mut self,
+        name: String,
+        value: Flat<B::InnerBackend>,
+        grad: Flat<B::InnerBackend>,
+    ) -> Flat<B::InnerBackend> {
+        let config = &self.optimizer.config;
+        let rule = Rule {
+            grad_scale: self.grad_scale,
+            lr: self.rates.adamw,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            epsilon: config.epsilon,
+            cautious: config.cautious,
+            decay: self.optimizer.decay(&name, self.rates),
+            updates: self.optimizer.updates,
+        };
+        let parameter = Parameter {
+            value,
+            grad,
+            // Taken out, so that their buffers can be changed in place.
+            moments: self.optimizer.moments.remove(&name),
+        };
+        let updated = adamw(parameter, &rule, self.squares.is_some());
+        self.optimizer.moments.insert(name, updated.moments);
+        if let (Some([changes, params]), Some(sums)) = (&mut self.squares, updated.squares) {
+            changes.add_sum(sums.change);
+            params.add_sum(sums.value);
+        }
+        updated.value
+    }
+
+    fn muon(
+        &mut self,
+        name: String,
+        value: Flat<B::InnerBackend>,
+        grad: Flat<B::InnerBackend>,
+        rows: usize,
+        config: &MuonConfig,
+    ) -> Flat<B::InnerBackend> {
         let decay = self.optimizer.decay(&name, self.rates);
+        let momentum = self.optimizer.momenta.remove(&name);
+        let grad = grad * self.grad_scale;
+        let (momentum, step) = muon::step(momentum, grad, rows, self.rates.muon, config);
+        self.optimizer.momenta.insert(name, momentum);
         // Not as `value · (1 − decay)`: that factor's rounding error, the same at each step, is not small beside `decay`.
         let change = match decay {
             0.0 => step,
             _ => step + value.clone() * decay,
         };
-        if let Some([updates, _]) = &mut self.squares {
-            updates.add(change.clone());
-        }
-        value - change
+        let Some([changes, params]) = &mut self.squares else {
+            return value - change;
+        };
+        changes.add(change.clone());
+        let value = value - change;
+        params.add(value.clone());
+        value
     }
 }
 
-impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_, B> {
+impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_, B>
+where
+    B::InnerBackend: OptimizerKernels,
+{
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.enter(name);
     }
@@ -279,8 +321,7 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_, B> {
             value = self
                 .update(flat(value), flat(grad), shape[0])
                 .reshape(shape);
-        }
-        if let Some([_, params]) = &mut self.squares {
+        } else if let Some([_, params]) = &mut self.squares {
             params.add(value.clone());
         }
         let value = Tensor::from_inner(value).set_require_grad(is_trained);

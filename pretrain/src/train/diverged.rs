@@ -6,7 +6,7 @@ use std::path::Path;
 
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
-use kernels::Kernels;
+use kernels::{Kernels, OptimizerKernels};
 use mixes::Sequence;
 use serde::{Deserialize, Serialize};
 use shards::Vocab;
@@ -86,7 +86,7 @@ pub struct SequenceReplay {
 pub fn replay<B>(dir: &Path) -> Result<Replay>
 where
     B: AutodiffBackend + Kernels,
-    B::InnerBackend: Kernels,
+    B::InnerBackend: Kernels + OptimizerKernels,
 {
     let checkpoint = Checkpoint::open(dir)?.verified()?;
     let sequences = read_batch(dir)?;

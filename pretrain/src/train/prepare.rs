@@ -7,7 +7,7 @@ use std::time::Instant;
 use burn::tensor::backend::AutodiffBackend;
 use experiments::flops::training_flops_per_token;
 use experiments::{AnnealConfig, Plan};
-use kernels::Kernels;
+use kernels::{Kernels, OptimizerKernels};
 use mixes::{Batches, Loader, LoaderOptions, Mixture, Sequence, Share};
 
 use super::batch::Objective;
@@ -33,7 +33,7 @@ const BATCHES_AHEAD: usize = 2;
 pub fn run<B>(plan: &Plan, options: &RunOptions) -> Result<RunSummary>
 where
     B: AutodiffBackend + Kernels,
-    B::InnerBackend: Kernels,
+    B::InnerBackend: Kernels + OptimizerKernels,
 {
     let stop = Stop::listen().map_err(Error::io("listen to signals of", &options.out))?;
     let loader = open_loader(plan, &options.data)?;

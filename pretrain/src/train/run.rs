@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::backend::AutodiffBackend;
 use experiments::Plan;
-use kernels::Kernels;
+use kernels::{Kernels, OptimizerKernels};
 use mixes::{Batches, ComponentSummary, Loader, Sequence};
 
 use super::losses::Losses;
@@ -56,7 +56,7 @@ pub(super) struct Meter {
 impl<B> Run<'_, B>
 where
     B: AutodiffBackend + Kernels,
-    B::InnerBackend: Kernels,
+    B::InnerBackend: Kernels + OptimizerKernels,
 {
     pub fn run(mut self) -> Result<RunSummary> {
         let plan = self.plan;

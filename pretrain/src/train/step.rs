@@ -7,7 +7,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use experiments::Plan;
-use kernels::Kernels;
+use kernels::{Kernels, OptimizerKernels};
 use mixes::Sequence;
 use serde::{Deserialize, Serialize};
 
@@ -90,7 +90,7 @@ struct Pass {
 impl<B> Trainer<B>
 where
     B: AutodiffBackend + Kernels,
-    B::InnerBackend: Kernels,
+    B::InnerBackend: Kernels + OptimizerKernels,
 {
     /// A trainer before its first step with given weights.
     pub fn new(plan: &Plan, cut: Cut, objective: Objective, model: Qwen3<B>) -> Self {
