@@ -8,8 +8,7 @@
 use std::error::Error;
 use std::time::Instant;
 
-use burn::tensor::backend::Backend;
-use burn::tensor::ops::FloatTensor;
+use burn::tensor::ops::{FloatTensor, FloatTensorOps};
 use burn::tensor::{Distribution, Tensor, TensorPrimitive};
 use burn_flex::Flex;
 use kernels::OptimizerKernels;
