@@ -15,7 +15,7 @@ from statistics import median
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/examples/adamw_speed"
 VOCABULARY = 144_644
-STEPS, WARMUP = 12, 3
+STEPS, WARMUP = 6, 2
 # glibc keeps freed memory: PyTorch and the plain form at their best
 ENVIRONMENT = os.environ | {
     "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(256 << 20),

@@ -244,7 +244,7 @@ fn a_part_of_a_larger_tensor_is_updated_alone() {
     let rule = rule(true, 0.01, 3);
     let whole = numbers(50, 2);
     let mut part = parameter(40, true);
-    part.grad = tensor(&whole).slice([3..43]);
+    part.grad = tensor(&whole).narrow(0, 3, 40);
     let mut copy = parameter(40, true);
     copy.grad = tensor(&whole[3..43]);
     assert_eq!(fused(part, &rule), fused(copy, &rule));
