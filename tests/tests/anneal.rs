@@ -278,12 +278,22 @@ fn what_cannot_be_annealed_is_refused() {
         .args(two);
     tokenize.arg("--tokenizer").arg(&tokenizer);
     run_ok(tokenize.arg("--out").arg(data.join("quickstart")));
+    let coarse = annealing.job.path("coarse.toml");
+    let component = "{ source = 'quickstart', view = 'both', codebooks = 2, weight = 1 }";
+    let text = "name = 'coarse'\nvalidation_fraction = 0.1\ncomponents = [";
+    fs::write(&coarse, format!("{text}{component}]\n")).unwrap();
     let mut other = bin("anneal");
     other
-        .args(["--mix", "quickstart", "--steps", "3"])
+        .arg("--mix")
+        .arg(&coarse)
         .arg("--from")
         .arg(annealing.from(12));
-    other.arg("--data").arg(&data).arg("--out").arg(&out);
+    other
+        .args(["--steps", "3"])
+        .arg("--data")
+        .arg(&data)
+        .arg("--out")
+        .arg(&out);
     refused(
         &mut other,
         &["belong to the tokenizer", "would mean another token"],
