@@ -6,7 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::{TrainJob, assert_same_bytes, bin, kill_at_random, metrics, run, run_ok};
+use tests::{
+    TrainJob, assert_same_bytes, bin, corpus, kill_at_random, metrics, repo_root, run, run_ok,
+};
 
 /// A mixture of one corpus in two views.
 const TWO_VIEWS: &str = "name = 'two'\nvalidation_fraction = 0.1\nblock_size = 8\ncomponents = [\n\
@@ -256,10 +258,46 @@ fn what_cannot_be_annealed_is_refused() {
         .arg(finished.join("checkpoints/step-24"));
     late.arg("--data").arg(annealing.job.data());
     refused(&mut late, &["has come down to 0 at step 24", "--lr"]);
-    // another tokenizer
-    let other = TrainJob::new();
-    let path = other.path("data/quickstart/tokenizer/tokenizer.json");
-    assert!(path.is_file());
+    // data of another vocabulary
+    let (tokenizer, data) = (
+        annealing.job.path("two-codebooks"),
+        annealing.job.path("other"),
+    );
+    let two = ["--codebooks", "2"];
+    let mut vocab = bin("tokenize");
+    vocab
+        .arg("vocab")
+        .arg("--base")
+        .arg(repo_root().join("tokenize/assets/tokenizer.json"));
+    run_ok(vocab.arg("--out").arg(&tokenizer).args(two));
+    let mut tokenize = bin("tokenize");
+    tokenize
+        .arg("folder")
+        .arg(corpus())
+        .args(["--codec", "mel-rvq"])
+        .args(two);
+    tokenize.arg("--tokenizer").arg(&tokenizer);
+    run_ok(tokenize.arg("--out").arg(data.join("quickstart")));
+    let coarse = annealing.job.path("coarse.toml");
+    let component = "{ source = 'quickstart', view = 'both', codebooks = 2, weight = 1 }";
+    let text = "name = 'coarse'\nvalidation_fraction = 0.1\ncomponents = [";
+    fs::write(&coarse, format!("{text}{component}]\n")).unwrap();
+    let mut other = bin("anneal");
+    other
+        .arg("--mix")
+        .arg(&coarse)
+        .arg("--from")
+        .arg(annealing.from(12));
+    other
+        .args(["--steps", "3"])
+        .arg("--data")
+        .arg(&data)
+        .arg("--out")
+        .arg(&out);
+    refused(
+        &mut other,
+        &["belong to the tokenizer", "would mean another token"],
+    );
     // a checkpoint that changed after the plan was made
     let steps = ["--steps", "3"];
     run_ok(annealing.anneal("quickstart", 12, &out).args(steps));
