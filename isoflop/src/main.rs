@@ -5,12 +5,10 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use pretrain::cli::STOPPED;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Status of a study that was asked to stop: EX_TEMPFAIL, try again later.
-const STOPPED: u8 = 75;
 
 /// Plan, run and fit IsoFLOP scaling studies: models of many sizes, each trained with the same number of FLOPs.
 #[derive(Parser)]

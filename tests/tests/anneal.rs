@@ -118,6 +118,12 @@ fn the_rate_falls_in_a_straight_line_from_the_checkpoint_to_the_end() {
         );
         assert_eq!(record["tokens"], 128 * (9 + done as u64));
     }
+    let exported = annealing.job.path("exported");
+    let mut export = bin("convert");
+    export.arg("hf-export").arg(out.join("checkpoints/step-18"));
+    run_ok(export.arg("--out").arg(&exported));
+    let card = fs::read_to_string(exported.join("README.md")).unwrap();
+    assert!(card.contains("step 18 of 18, 2,304 tokens"), "{card}");
     let config = fs::read_to_string(out.join("config.toml")).unwrap();
     assert!(config.contains("weight_decay = 0.05"), "{config}");
     assert!(config.contains("step = 8"), "{config}");

@@ -18,7 +18,7 @@ use crate::train::{RunOptions, RunSummary, run};
 use crate::with_backend;
 
 /// Status of a run that was asked to stop: EX_TEMPFAIL, try again later.
-const STOPPED: u8 = 75;
+pub const STOPPED: u8 = 75;
 
 /// The status of `program`, whose error goes to the standard error stream: 75 if a run was asked to stop.
 pub fn exit(program: &str, result: Result<()>) -> ExitCode {

@@ -76,7 +76,7 @@ impl Card<'_> {
             f,
             ", trained with Timbre: step {} of {}, {} tokens.",
             count(state.step),
-            count(state.plan.steps),
+            count(state.plan.last_step()),
             count(state.tokens)
         )?;
         if self.averaged {
