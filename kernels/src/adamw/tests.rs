@@ -106,8 +106,8 @@ fn numbers_of(updated: Updated<Flat>) -> Numbers {
     .map(|tensor| values(&tensor).into_iter().map(f64::from).collect())
 }
 
-/// The papers' formulas in f64.
-fn formulas(parameter: &Parameter<Flat>, rule: &Rule) -> Numbers {
+/// The papers' formulas in f64, and the size of what was added up for each: terms may cancel, their roundings do not.
+fn formulas(parameter: &Parameter<Flat>, rule: &Rule) -> (Numbers, [f64; 5]) {
     let double = |tensor: &Flat| {
         values(tensor)
             .into_iter()
@@ -151,15 +151,30 @@ fn formulas(parameter: &Parameter<Flat>, rule: &Rule) -> Numbers {
         .collect();
     let changed = value.iter().zip(&after).map(|(x, y)| (x - y).powi(2)).sum();
     let sum = after.iter().map(|x| x * x).sum();
-    [after, mean, square, vec![changed], vec![sum]]
+    let largest = |xs: &[f64]| xs.iter().fold(0.0, |max: f64, x| max.max(x.abs()));
+    let terms = |(x, u): (&f64, &f64)| (x * rule.decay).abs() + (rule.lr * u).abs();
+    let changes: Vec<f64> = value.iter().zip(&units).map(terms).collect();
+    let values: Vec<f64> = value
+        .iter()
+        .zip(&changes)
+        .map(|(x, c)| x.abs() + c)
+        .collect();
+    let squares = |xs: &[f64]| xs.iter().map(|x| x * x).sum::<f64>();
+    let scales = [
+        largest(&values),
+        largest(&mean),
+        largest(&square),
+        squares(&changes),
+        squares(&values),
+    ];
+    ([after, mean, square, vec![changed], vec![sum]], scales)
 }
 
-/// Within `tolerance` of the largest number.
-fn assert_close(got: &Numbers, want: &Numbers, tolerance: f64) {
+/// Within `tolerance` of the scale.
+fn assert_close(got: &Numbers, (want, scales): &(Numbers, [f64; 5]), tolerance: f64) {
     let names = ["value", "mean", "square", "change's sum", "value's sum"];
-    for ((name, got), want) in names.into_iter().zip(got).zip(want) {
+    for (((name, got), want), scale) in names.into_iter().zip(got).zip(want).zip(scales) {
         assert_eq!(got.len(), want.len(), "{name}");
-        let scale = want.iter().fold(0.0, |max: f64, x| max.max(x.abs()));
         for (i, (got, want)) in got.iter().zip(want).enumerate() {
             assert!(
                 (got - want).abs() <= tolerance * scale,
