@@ -8,8 +8,8 @@
 pub mod adamw;
 pub mod gemm;
 pub mod linear_cross_entropy;
-mod simd;
 pub mod square_sum;
+mod storage;
 
 use adamw::{Parameter, Rule, Updated};
 use burn::tensor::backend::Backend;
