@@ -7,19 +7,26 @@
 
 pub mod adamw;
 pub mod gemm;
+pub mod linear;
 pub mod linear_cross_entropy;
 pub mod square_sum;
 mod storage;
 
 use adamw::{Parameter, Rule, Updated};
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::{FloatTensor, IntTensor};
+use burn::tensor::ops::{FloatTensor, FloatTensorOps, IntTensor};
+use burn::tensor::{Shape, TensorMetadata};
 use linear_cross_entropy::{LossAndGrads, LossInput, LossOutput, reference};
 
 /// Operations a model is trained and evaluated with, on a backend with or without autodiff.
 pub trait Kernels: Backend {
     /// See [`linear_cross_entropy::linear_cross_entropy`].
     fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>>;
+
+    /// See [`linear::linear`].
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// Operations that compute their own gradients, on a backend without autodiff.
@@ -30,6 +37,29 @@ pub trait KernelsWithGrads: Backend {
         need: [bool; 2],
     ) -> LossAndGrads<FloatTensor<Self>> {
         reference::linear_cross_entropy::<Self>(input, need)
+    }
+
+    /// A gradient times the gradient `[1]` of the loss that it belongs to.
+    fn times_scalar(grad: FloatTensor<Self>, scalar: FloatTensor<Self>) -> FloatTensor<Self> {
+        // Broadcast on the device: reading the scalar would wait for it.
+        let scalar = Self::float_reshape(scalar, Shape::new([1, 1]));
+        let scalar = Self::float_cast(scalar, grad.dtype().into());
+        Self::float_mul(grad, scalar)
+    }
+
+    /// See [`linear::linear`].
+    fn linear_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        linear::reference::forward::<Self>(x, weight)
+    }
+
+    /// The gradient of `x` if it is wanted, and of the weight if there is an `x`.
+    fn linear_backward(
+        x: Option<FloatTensor<Self>>,
+        weight: FloatTensor<Self>,
+        upstream: FloatTensor<Self>,
+        of_x: bool,
+    ) -> [Option<FloatTensor<Self>>; 2] {
+        linear::reference::backward::<Self>(x, weight, upstream, of_x)
     }
 }
 
@@ -57,11 +87,57 @@ impl KernelsWithGrads for burn_flex::Flex {
     ) -> LossAndGrads<FloatTensor<Self>> {
         linear_cross_entropy::cpu::linear_cross_entropy(input, need)
     }
+
+    /// Nothing to do for 1, which is the rule.
+    fn times_scalar(grad: FloatTensor<Self>, scalar: FloatTensor<Self>) -> FloatTensor<Self> {
+        match storage::floats(&scalar.to_contiguous())[0] {
+            1.0 => grad,
+            scalar => Self::float_mul_scalar(grad, scalar.into()),
+        }
+    }
+
+    fn linear_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        linear::cpu::forward(x, weight)
+    }
+
+    fn linear_backward(
+        x: Option<FloatTensor<Self>>,
+        weight: FloatTensor<Self>,
+        upstream: FloatTensor<Self>,
+        of_x: bool,
+    ) -> [Option<FloatTensor<Self>>; 2] {
+        linear::cpu::backward(x, weight, upstream, of_x)
+    }
 }
 
-impl Kernels for burn_flex::Flex {
+/// [`Kernels`] of a base backend: the forward halves of its [`KernelsWithGrads`].
+macro_rules! without_autodiff {
+    ($backend:ty) => {
+        impl Kernels for $backend {
+            fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {
+                Self::linear_cross_entropy_with_grads(input, [false; 2]).output
+            }
+
+            fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+                Self::linear_forward(x, weight)
+            }
+        }
+    };
+}
+
+without_autodiff!(burn_flex::Flex);
+#[cfg(feature = "cuda")]
+without_autodiff!(burn::backend::Cuda);
+#[cfg(feature = "tch")]
+without_autodiff!(burn::backend::LibTorch);
+
+impl<B: KernelsWithGrads, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {
-        Self::linear_cross_entropy_with_grads(input, [false; 2]).output
+        linear_cross_entropy::autodiff::linear_cross_entropy::<B, C>(input)
+    }
+
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        linear::autodiff::linear::<B, C>(x, weight)
     }
 }
 
