@@ -1,7 +1,8 @@
 //! CUDA: plain Burn operations, which CubeCL compiles at run time.
 
-use crate::{KernelsWithGrads, OptimizerKernels};
 use burn::backend::Cuda;
+
+use crate::{KernelsWithGrads, OptimizerKernels};
 
 impl KernelsWithGrads for Cuda {}
 

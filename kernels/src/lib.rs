@@ -14,7 +14,8 @@ pub mod square_sum;
 
 use adamw::{Parameter, Rule, Updated};
 use attention::AttentionInput;
-use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use linear_cross_entropy::{LossAndGrads, LossInput, LossOutput, reference};
@@ -82,17 +83,7 @@ impl KernelsWithGrads for burn_flex::Flex {
     }
 }
 
-impl<B: KernelsWithGrads, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
-    fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {
-        linear_cross_entropy::autodiff::linear_cross_entropy::<B, C>(input)
-    }
-
-    fn attention(input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>) -> FloatTensor<Self> {
-        attention::autodiff::attention::<B, C>(input)
-    }
-}
-
-/// [`Kernels`] of a backend without autodiff: the forward passes alone.
+/// [`Kernels`] of a base backend: the forward halves of its [`KernelsWithGrads`].
 macro_rules! without_autodiff {
     ($backend:ty) => {
         impl Kernels for $backend {
@@ -114,6 +105,16 @@ without_autodiff!(burn_flex::Flex);
 without_autodiff!(burn::backend::Cuda);
 #[cfg(feature = "tch")]
 without_autodiff!(burn::backend::LibTorch);
+
+impl<B: KernelsWithGrads, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
+    fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {
+        linear_cross_entropy::autodiff::linear_cross_entropy::<B, C>(input)
+    }
+
+    fn attention(input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>) -> FloatTensor<Self> {
+        attention::autodiff::attention::<B, C>(input)
+    }
+}
 
 impl OptimizerKernels for burn_flex::Flex {
     fn adamw(

@@ -1,7 +1,8 @@
 //! LibTorch: plain Burn operations, which dispatch to its own.
 
-use crate::{KernelsWithGrads, OptimizerKernels};
 use burn::backend::LibTorch;
+
+use crate::{KernelsWithGrads, OptimizerKernels};
 
 impl KernelsWithGrads for LibTorch {}
 

@@ -378,11 +378,14 @@ fn the_plain_kernel_is_that_of_the_formulas_over_several_steps() {
     assert_close(&plain(&case, DType::F32), &formulas(&case), 1e-6);
 }
 
+/// [`attention`] or another way to compute it, of query, key and value.
+type Function<B> = fn([Tensor<B, 4>; 3], Tensor<B, 2, Int>) -> Tensor<B, 4>;
+
 /// Gradients of `Σ out · upstream` for those operands that are tracked.
 fn tracked<C: CheckpointStrategy>(
     case: &Case,
     tracked: [bool; 3],
-    attention: fn([Tensor<Ad<C>, 4>; 3], Tensor<Ad<C>, 2, Int>) -> Tensor<Ad<C>, 4>,
+    attention: Function<Ad<C>>,
 ) -> [Option<Vec<f64>>; 3] {
     let [query, key, value, upstream] = case.tensors(DType::F32);
     let mut parts = [query, key, value].map(Tensor::<Ad<C>, 4>::from_inner);

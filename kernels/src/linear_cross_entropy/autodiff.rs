@@ -31,6 +31,7 @@ impl<B: KernelsWithGrads> Backward<B, 2> for LinearCrossEntropy {
     }
 }
 
+/// See [`super::linear_cross_entropy`].
 pub(crate) fn linear_cross_entropy<B: KernelsWithGrads, C: CheckpointStrategy>(
     input: LossInput<Autodiff<B, C>>,
 ) -> LossOutput<FloatTensor<Autodiff<B, C>>> {
@@ -50,7 +51,7 @@ pub(crate) fn linear_cross_entropy<B: KernelsWithGrads, C: CheckpointStrategy>(
         token_weights: token_weights.primitive,
         z_loss,
     };
-    let from_inner = Autodiff::<B, C>::from_inner;
+    let untracked = Autodiff::<B, C>::from_inner;
     match LinearCrossEntropy
         .prepare::<C>(parents)
         .compute_bound()
@@ -61,16 +62,16 @@ pub(crate) fn linear_cross_entropy<B: KernelsWithGrads, C: CheckpointStrategy>(
             let loss = prepared.finish([out.hidden, out.weight], out.output.loss);
             LossOutput {
                 loss,
-                nll: from_inner(out.output.nll),
-                logit_square: from_inner(out.output.logit_square),
+                nll: untracked(out.output.nll),
+                logit_square: untracked(out.output.logit_square),
             }
         }
         OpsKind::UnTracked(prepared) => {
             let out = B::linear_cross_entropy_with_grads(inner, [false; 2]).output;
             LossOutput {
                 loss: prepared.finish(out.loss),
-                nll: from_inner(out.nll),
-                logit_square: from_inner(out.logit_square),
+                nll: untracked(out.nll),
+                logit_square: untracked(out.logit_square),
             }
         }
     }
