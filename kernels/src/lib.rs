@@ -6,12 +6,16 @@
 //! from `B`'s [`KernelsWithGrads`]. What the optimizer does between steps is [`OptimizerKernels`].
 
 pub mod adamw;
+pub mod attention;
 pub mod gemm;
 pub mod linear_cross_entropy;
 mod simd;
 pub mod square_sum;
 
 use adamw::{Parameter, Rule, Updated};
+use attention::AttentionInput;
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use linear_cross_entropy::{LossAndGrads, LossInput, LossOutput, reference};
@@ -20,6 +24,9 @@ use linear_cross_entropy::{LossAndGrads, LossInput, LossOutput, reference};
 pub trait Kernels: Backend {
     /// See [`linear_cross_entropy::linear_cross_entropy`].
     fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>>;
+
+    /// See [`attention::attention`].
+    fn attention(input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>) -> FloatTensor<Self>;
 }
 
 /// Operations that compute their own gradients, on a backend without autodiff.
@@ -30,6 +37,23 @@ pub trait KernelsWithGrads: Backend {
         need: [bool; 2],
     ) -> LossAndGrads<FloatTensor<Self>> {
         reference::linear_cross_entropy::<Self>(input, need)
+    }
+
+    /// Result `[batch, time, heads, head_dim]`, and the logsumexp of each query's scaled scores `[batch, heads, time]`, f32.
+    fn attention_forward(
+        input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        attention::reference::forward::<Self>(input)
+    }
+
+    /// Gradients of query, key and value, given what the forward pass made and the gradient of its result.
+    fn attention_backward(
+        input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
+        out: FloatTensor<Self>,
+        logsumexp: FloatTensor<Self>,
+        upstream: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 3] {
+        attention::reference::backward::<Self>(input, out, logsumexp, upstream)
     }
 }
 
@@ -59,9 +83,36 @@ impl KernelsWithGrads for burn_flex::Flex {
     }
 }
 
-impl Kernels for burn_flex::Flex {
+/// [`Kernels`] of a base backend: the forward halves of its [`KernelsWithGrads`].
+macro_rules! without_autodiff {
+    ($backend:ty) => {
+        impl Kernels for $backend {
+            fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {
+                Self::linear_cross_entropy_with_grads(input, [false; 2]).output
+            }
+
+            fn attention(
+                input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
+            ) -> FloatTensor<Self> {
+                Self::attention_forward(input).0
+            }
+        }
+    };
+}
+
+without_autodiff!(burn_flex::Flex);
+#[cfg(feature = "cuda")]
+without_autodiff!(burn::backend::Cuda);
+#[cfg(feature = "tch")]
+without_autodiff!(burn::backend::LibTorch);
+
+impl<B: KernelsWithGrads, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {
-        Self::linear_cross_entropy_with_grads(input, [false; 2]).output
+        linear_cross_entropy::autodiff::linear_cross_entropy::<B, C>(input)
+    }
+
+    fn attention(input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>) -> FloatTensor<Self> {
+        attention::autodiff::attention::<B, C>(input)
     }
 }
 
