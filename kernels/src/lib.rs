@@ -6,20 +6,55 @@
 //! from `B`'s [`KernelsWithGrads`]. What the optimizer does between steps is [`OptimizerKernels`].
 
 pub mod adamw;
+#[cfg(test)]
+mod checks;
+pub mod embedding;
 pub mod gemm;
 pub mod linear_cross_entropy;
+pub mod norm_rope;
+mod plain;
+pub mod rms_norm;
 mod simd;
+mod slot;
 pub mod square_sum;
+pub mod swiglu;
 
 use adamw::{Parameter, Rule, Updated};
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::tensor::FloatDType;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use linear_cross_entropy::{LossAndGrads, LossInput, LossOutput, reference};
+use norm_rope::NormRopeInput;
+use rms_norm::NormInput;
 
 /// Operations a model is trained and evaluated with, on a backend with or without autodiff.
 pub trait Kernels: Backend {
     /// See [`linear_cross_entropy::linear_cross_entropy`].
     fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>>;
+
+    /// See [`rms_norm::rms_norm`].
+    fn rms_norm(input: NormInput<FloatTensor<Self>>) -> FloatTensor<Self>;
+
+    /// See [`rms_norm::add_rms_norm`].
+    fn add_rms_norm(
+        delta: FloatTensor<Self>,
+        input: NormInput<FloatTensor<Self>>,
+    ) -> [FloatTensor<Self>; 2];
+
+    /// See [`norm_rope::norm_rope`].
+    fn norm_rope(input: NormRopeInput<FloatTensor<Self>>) -> FloatTensor<Self>;
+
+    /// See [`swiglu::swiglu`].
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// See [`embedding::embedding`].
+    fn embedding(
+        weight: FloatTensor<Self>,
+        tokens: IntTensor<Self>,
+        dtype: FloatDType,
+    ) -> FloatTensor<Self>;
 }
 
 /// Operations that compute their own gradients, on a backend without autodiff.
@@ -30,6 +65,82 @@ pub trait KernelsWithGrads: Backend {
         need: [bool; 2],
     ) -> LossAndGrads<FloatTensor<Self>> {
         reference::linear_cross_entropy::<Self>(input, need)
+    }
+
+    /// See [`rms_norm::rms_norm`].
+    fn rms_norm_forward(input: NormInput<FloatTensor<Self>>) -> FloatTensor<Self> {
+        rms_norm::reference::forward::<Self>(input)
+    }
+
+    /// Gradients of `x` and weight where `need` asks for them, that of `x` added to what `existing` is of it.
+    fn rms_norm_backward(
+        upstream: FloatTensor<Self>,
+        input: NormInput<FloatTensor<Self>>,
+        existing: Option<FloatTensor<Self>>,
+        need: [bool; 2],
+    ) -> [Option<FloatTensor<Self>>; 2] {
+        rms_norm::reference::backward::<Self>(upstream, input, existing, need)
+    }
+
+    /// See [`rms_norm::add_rms_norm`].
+    fn add_rms_norm_forward(
+        delta: FloatTensor<Self>,
+        input: NormInput<FloatTensor<Self>>,
+    ) -> [FloatTensor<Self>; 2] {
+        let x = Self::float_add(input.x, delta);
+        let normed = Self::rms_norm_forward(NormInput {
+            x: x.clone(),
+            ..input
+        });
+        [x, normed]
+    }
+
+    /// See [`norm_rope::norm_rope`].
+    fn norm_rope_forward(input: NormRopeInput<FloatTensor<Self>>) -> FloatTensor<Self> {
+        norm_rope::reference::forward::<Self>(input)
+    }
+
+    /// Gradients of `x` and weight where `need` asks for them.
+    fn norm_rope_backward(
+        upstream: FloatTensor<Self>,
+        input: NormRopeInput<FloatTensor<Self>>,
+        need: [bool; 2],
+    ) -> [Option<FloatTensor<Self>>; 2] {
+        norm_rope::reference::backward::<Self>(upstream, input, need)
+    }
+
+    /// See [`swiglu::swiglu`].
+    fn swiglu_forward(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        swiglu::reference::forward::<Self>(gate, up)
+    }
+
+    /// Gradients of gate and up.
+    fn swiglu_backward(
+        upstream: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 2] {
+        swiglu::reference::backward::<Self>(upstream, gate, up)
+    }
+
+    /// See [`embedding::embedding`].
+    fn embedding_forward(
+        weight: FloatTensor<Self>,
+        tokens: IntTensor<Self>,
+        dtype: FloatDType,
+    ) -> FloatTensor<Self> {
+        embedding::reference::forward::<Self>(weight, tokens, dtype)
+    }
+
+    /// Gradient of the weight `[vocab, width]`, in f32: `existing`, or zeros, with each token's row of `upstream` added to its
+    /// row, in the order of the tokens.
+    fn embedding_backward(
+        upstream: FloatTensor<Self>,
+        tokens: IntTensor<Self>,
+        existing: Option<FloatTensor<Self>>,
+        vocab: usize,
+    ) -> FloatTensor<Self> {
+        embedding::reference::backward::<Self>(upstream, tokens, existing, vocab)
     }
 }
 
@@ -59,9 +170,80 @@ impl KernelsWithGrads for burn_flex::Flex {
     }
 }
 
-impl Kernels for burn_flex::Flex {
+/// [`Kernels`] of a base backend: the forward halves of its [`KernelsWithGrads`].
+macro_rules! without_autodiff {
+    ($backend:ty) => {
+        impl Kernels for $backend {
+            fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {
+                Self::linear_cross_entropy_with_grads(input, [false; 2]).output
+            }
+
+            fn rms_norm(input: NormInput<FloatTensor<Self>>) -> FloatTensor<Self> {
+                Self::rms_norm_forward(input)
+            }
+
+            fn add_rms_norm(
+                delta: FloatTensor<Self>,
+                input: NormInput<FloatTensor<Self>>,
+            ) -> [FloatTensor<Self>; 2] {
+                Self::add_rms_norm_forward(delta, input)
+            }
+
+            fn norm_rope(input: NormRopeInput<FloatTensor<Self>>) -> FloatTensor<Self> {
+                Self::norm_rope_forward(input)
+            }
+
+            fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+                Self::swiglu_forward(gate, up)
+            }
+
+            fn embedding(
+                weight: FloatTensor<Self>,
+                tokens: IntTensor<Self>,
+                dtype: FloatDType,
+            ) -> FloatTensor<Self> {
+                Self::embedding_forward(weight, tokens, dtype)
+            }
+        }
+    };
+}
+
+without_autodiff!(burn_flex::Flex);
+#[cfg(feature = "cuda")]
+without_autodiff!(burn::backend::Cuda);
+#[cfg(feature = "tch")]
+without_autodiff!(burn::backend::LibTorch);
+
+impl<B: KernelsWithGrads, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {
-        Self::linear_cross_entropy_with_grads(input, [false; 2]).output
+        linear_cross_entropy::autodiff::linear_cross_entropy::<B, C>(input)
+    }
+
+    fn rms_norm(input: NormInput<FloatTensor<Self>>) -> FloatTensor<Self> {
+        rms_norm::autodiff::rms_norm::<B, C>(input)
+    }
+
+    fn add_rms_norm(
+        delta: FloatTensor<Self>,
+        input: NormInput<FloatTensor<Self>>,
+    ) -> [FloatTensor<Self>; 2] {
+        rms_norm::autodiff::add_rms_norm::<B, C>(delta, input)
+    }
+
+    fn norm_rope(input: NormRopeInput<FloatTensor<Self>>) -> FloatTensor<Self> {
+        norm_rope::autodiff::norm_rope::<B, C>(input)
+    }
+
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        swiglu::autodiff::swiglu::<B, C>(gate, up)
+    }
+
+    fn embedding(
+        weight: FloatTensor<Self>,
+        tokens: IntTensor<Self>,
+        dtype: FloatDType,
+    ) -> FloatTensor<Self> {
+        embedding::autodiff::embedding::<B, C>(weight, tokens, dtype)
     }
 }
 

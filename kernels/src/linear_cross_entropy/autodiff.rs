@@ -11,7 +11,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::FloatTensor;
 
 use super::{LossInput, LossOutput};
-use crate::{Kernels, KernelsWithGrads};
+use crate::KernelsWithGrads;
 
 #[derive(Debug)]
 struct LinearCrossEntropy;
@@ -31,45 +31,47 @@ impl<B: KernelsWithGrads> Backward<B, 2> for LinearCrossEntropy {
     }
 }
 
-impl<B: KernelsWithGrads, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
-    fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {
-        let LossInput {
-            hidden,
-            weight,
-            targets,
-            token_weights,
-            z_loss,
-        } = input;
-        let parents = [hidden.node.clone(), weight.node.clone()];
-        let need = [hidden.is_tracked(), weight.is_tracked()];
-        let inner = LossInput {
-            hidden: hidden.primitive,
-            weight: weight.primitive,
-            targets,
-            token_weights: token_weights.primitive,
-            z_loss,
-        };
-        match LinearCrossEntropy
-            .prepare::<C>(parents)
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prepared) => {
-                let out = B::linear_cross_entropy_with_grads(inner, need);
-                let loss = prepared.finish([out.hidden, out.weight], out.output.loss);
-                LossOutput {
-                    loss,
-                    nll: Self::from_inner(out.output.nll),
-                    logit_square: Self::from_inner(out.output.logit_square),
-                }
+/// See [`super::linear_cross_entropy`].
+pub(crate) fn linear_cross_entropy<B: KernelsWithGrads, C: CheckpointStrategy>(
+    input: LossInput<Autodiff<B, C>>,
+) -> LossOutput<FloatTensor<Autodiff<B, C>>> {
+    let LossInput {
+        hidden,
+        weight,
+        targets,
+        token_weights,
+        z_loss,
+    } = input;
+    let parents = [hidden.node.clone(), weight.node.clone()];
+    let need = [hidden.is_tracked(), weight.is_tracked()];
+    let inner = LossInput {
+        hidden: hidden.primitive,
+        weight: weight.primitive,
+        targets,
+        token_weights: token_weights.primitive,
+        z_loss,
+    };
+    let untracked = Autodiff::<B, C>::from_inner;
+    match LinearCrossEntropy
+        .prepare::<C>(parents)
+        .compute_bound()
+        .stateful()
+    {
+        OpsKind::Tracked(prepared) => {
+            let out = B::linear_cross_entropy_with_grads(inner, need);
+            let loss = prepared.finish([out.hidden, out.weight], out.output.loss);
+            LossOutput {
+                loss,
+                nll: untracked(out.output.nll),
+                logit_square: untracked(out.output.logit_square),
             }
-            OpsKind::UnTracked(prepared) => {
-                let out = B::linear_cross_entropy_with_grads(inner, [false; 2]).output;
-                LossOutput {
-                    loss: prepared.finish(out.loss),
-                    nll: Self::from_inner(out.nll),
-                    logit_square: Self::from_inner(out.logit_square),
-                }
+        }
+        OpsKind::UnTracked(prepared) => {
+            let out = B::linear_cross_entropy_with_grads(inner, [false; 2]).output;
+            LossOutput {
+                loss: prepared.finish(out.loss),
+                nll: untracked(out.nll),
+                logit_square: untracked(out.logit_square),
             }
         }
     }

@@ -5,7 +5,7 @@
 //! pass and only scaled in the backward one (as in Liger kernels, arXiv 2410.10989). The z-loss is
 //! that of PaLM (arXiv 2204.02311).
 
-mod autodiff;
+pub(crate) mod autodiff;
 pub(crate) mod cpu;
 pub(crate) mod reference;
 
