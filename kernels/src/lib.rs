@@ -6,19 +6,32 @@
 //! from `B`'s [`KernelsWithGrads`]. What the optimizer does between steps is [`OptimizerKernels`].
 
 pub mod adamw;
+pub mod attention;
+#[cfg(test)]
+mod checks;
+pub mod embedding;
 pub mod gemm;
 pub mod linear;
 pub mod linear_cross_entropy;
+pub mod norm_rope;
+mod plain;
+pub mod rms_norm;
+mod slot;
 pub mod square_sum;
 mod storage;
+pub mod swiglu;
 
 use adamw::{Parameter, Rule, Updated};
+use attention::AttentionInput;
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::tensor::FloatDType;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, FloatTensorOps, IntTensor};
 use burn::tensor::{Shape, TensorMetadata};
 use linear_cross_entropy::{LossAndGrads, LossInput, LossOutput, reference};
+use norm_rope::NormRopeInput;
+use rms_norm::NormInput;
 
 /// Operations a model is trained and evaluated with, on a backend with or without autodiff.
 pub trait Kernels: Backend {
@@ -27,6 +40,31 @@ pub trait Kernels: Backend {
 
     /// See [`linear::linear`].
     fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// See [`attention::attention`].
+    fn attention(input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>) -> FloatTensor<Self>;
+
+    /// See [`rms_norm::rms_norm`].
+    fn rms_norm(input: NormInput<FloatTensor<Self>>) -> FloatTensor<Self>;
+
+    /// See [`rms_norm::add_rms_norm`].
+    fn add_rms_norm(
+        delta: FloatTensor<Self>,
+        input: NormInput<FloatTensor<Self>>,
+    ) -> [FloatTensor<Self>; 2];
+
+    /// See [`norm_rope::norm_rope`].
+    fn norm_rope(input: NormRopeInput<FloatTensor<Self>>) -> FloatTensor<Self>;
+
+    /// See [`swiglu::swiglu`].
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// See [`embedding::embedding`].
+    fn embedding(
+        weight: FloatTensor<Self>,
+        tokens: IntTensor<Self>,
+        dtype: FloatDType,
+    ) -> FloatTensor<Self>;
 }
 
 /// Operations that compute their own gradients, on a backend without autodiff.
@@ -60,6 +98,99 @@ pub trait KernelsWithGrads: Backend {
         of_x: bool,
     ) -> [Option<FloatTensor<Self>>; 2] {
         linear::reference::backward::<Self>(x, weight, upstream, of_x)
+    }
+
+    /// Result `[batch, time, heads, head_dim]`, and the logsumexp of each query's scaled scores `[batch, heads, time]`, f32.
+    fn attention_forward(
+        input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        attention::reference::forward::<Self>(input)
+    }
+
+    /// Gradients of query, key and value, given what the forward pass made and the gradient of its result.
+    fn attention_backward(
+        input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
+        out: FloatTensor<Self>,
+        logsumexp: FloatTensor<Self>,
+        upstream: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 3] {
+        attention::reference::backward::<Self>(input, out, logsumexp, upstream)
+    }
+
+    /// See [`rms_norm::rms_norm`].
+    fn rms_norm_forward(input: NormInput<FloatTensor<Self>>) -> FloatTensor<Self> {
+        rms_norm::reference::forward::<Self>(input)
+    }
+
+    /// Gradients of `x` and weight where `need` asks for them, that of `x` added to what `existing` is of it.
+    fn rms_norm_backward(
+        upstream: FloatTensor<Self>,
+        input: NormInput<FloatTensor<Self>>,
+        existing: Option<FloatTensor<Self>>,
+        need: [bool; 2],
+    ) -> [Option<FloatTensor<Self>>; 2] {
+        rms_norm::reference::backward::<Self>(upstream, input, existing, need)
+    }
+
+    /// See [`rms_norm::add_rms_norm`].
+    fn add_rms_norm_forward(
+        delta: FloatTensor<Self>,
+        input: NormInput<FloatTensor<Self>>,
+    ) -> [FloatTensor<Self>; 2] {
+        let x = Self::float_add(input.x, delta);
+        let normed = Self::rms_norm_forward(NormInput {
+            x: x.clone(),
+            ..input
+        });
+        [x, normed]
+    }
+
+    /// See [`norm_rope::norm_rope`].
+    fn norm_rope_forward(input: NormRopeInput<FloatTensor<Self>>) -> FloatTensor<Self> {
+        norm_rope::reference::forward::<Self>(input)
+    }
+
+    /// Gradients of `x` and weight where `need` asks for them.
+    fn norm_rope_backward(
+        upstream: FloatTensor<Self>,
+        input: NormRopeInput<FloatTensor<Self>>,
+        need: [bool; 2],
+    ) -> [Option<FloatTensor<Self>>; 2] {
+        norm_rope::reference::backward::<Self>(upstream, input, need)
+    }
+
+    /// See [`swiglu::swiglu`].
+    fn swiglu_forward(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        swiglu::reference::forward::<Self>(gate, up)
+    }
+
+    /// Gradients of gate and up.
+    fn swiglu_backward(
+        upstream: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 2] {
+        swiglu::reference::backward::<Self>(upstream, gate, up)
+    }
+
+    /// See [`embedding::embedding`].
+    fn embedding_forward(
+        weight: FloatTensor<Self>,
+        tokens: IntTensor<Self>,
+        dtype: FloatDType,
+    ) -> FloatTensor<Self> {
+        embedding::reference::forward::<Self>(weight, tokens, dtype)
+    }
+
+    /// Gradient of the weight `[vocab, width]`, in f32: `existing`, or zeros, with each token's row of `upstream` added to its
+    /// row, in the order of the tokens.
+    fn embedding_backward(
+        upstream: FloatTensor<Self>,
+        tokens: IntTensor<Self>,
+        existing: Option<FloatTensor<Self>>,
+        vocab: usize,
+    ) -> FloatTensor<Self> {
+        embedding::reference::backward::<Self>(upstream, tokens, existing, vocab)
     }
 }
 
@@ -121,6 +252,39 @@ macro_rules! without_autodiff {
             fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
                 Self::linear_forward(x, weight)
             }
+
+            fn attention(
+                input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
+            ) -> FloatTensor<Self> {
+                Self::attention_forward(input).0
+            }
+
+            fn rms_norm(input: NormInput<FloatTensor<Self>>) -> FloatTensor<Self> {
+                Self::rms_norm_forward(input)
+            }
+
+            fn add_rms_norm(
+                delta: FloatTensor<Self>,
+                input: NormInput<FloatTensor<Self>>,
+            ) -> [FloatTensor<Self>; 2] {
+                Self::add_rms_norm_forward(delta, input)
+            }
+
+            fn norm_rope(input: NormRopeInput<FloatTensor<Self>>) -> FloatTensor<Self> {
+                Self::norm_rope_forward(input)
+            }
+
+            fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+                Self::swiglu_forward(gate, up)
+            }
+
+            fn embedding(
+                weight: FloatTensor<Self>,
+                tokens: IntTensor<Self>,
+                dtype: FloatDType,
+            ) -> FloatTensor<Self> {
+                Self::embedding_forward(weight, tokens, dtype)
+            }
         }
     };
 }
@@ -138,6 +302,37 @@ impl<B: KernelsWithGrads, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
 
     fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         linear::autodiff::linear::<B, C>(x, weight)
+    }
+
+    fn attention(input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>) -> FloatTensor<Self> {
+        attention::autodiff::attention::<B, C>(input)
+    }
+
+    fn rms_norm(input: NormInput<FloatTensor<Self>>) -> FloatTensor<Self> {
+        rms_norm::autodiff::rms_norm::<B, C>(input)
+    }
+
+    fn add_rms_norm(
+        delta: FloatTensor<Self>,
+        input: NormInput<FloatTensor<Self>>,
+    ) -> [FloatTensor<Self>; 2] {
+        rms_norm::autodiff::add_rms_norm::<B, C>(delta, input)
+    }
+
+    fn norm_rope(input: NormRopeInput<FloatTensor<Self>>) -> FloatTensor<Self> {
+        norm_rope::autodiff::norm_rope::<B, C>(input)
+    }
+
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        swiglu::autodiff::swiglu::<B, C>(gate, up)
+    }
+
+    fn embedding(
+        weight: FloatTensor<Self>,
+        tokens: IntTensor<Self>,
+        dtype: FloatDType,
+    ) -> FloatTensor<Self> {
+        embedding::autodiff::embedding::<B, C>(weight, tokens, dtype)
     }
 }
 
