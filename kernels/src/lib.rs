@@ -9,8 +9,8 @@ pub mod adamw;
 pub mod attention;
 pub mod gemm;
 pub mod linear_cross_entropy;
-mod simd;
 pub mod square_sum;
+mod storage;
 
 use adamw::{Parameter, Rule, Updated};
 use attention::AttentionInput;
