@@ -28,7 +28,8 @@ pub(super) fn read(starts: &FlexTensor, time: usize) -> Vec<Documents> {
         other => panic!("attention: the documents' starts are {other:?}, not i64 or i32"),
     };
     let rows = starts.chunks_exact(time).enumerate();
-    rows.map(|(row, starts)| Documents::new(row, starts)).collect()
+    rows.map(|(row, starts)| Documents::new(row, starts))
+        .collect()
 }
 
 impl Documents {
@@ -55,10 +56,6 @@ impl Documents {
             starts: valid,
             ends,
         }
-    }
-
-    pub fn len(&self) -> usize {
-        self.starts.len()
     }
 
     /// Positions that at least one of these sees.

@@ -6,24 +6,24 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Call;
-use super::element::Element;
 use super::pack::{self, Rows, padded};
 use super::tile::{At, Factors, Finish, product, scores};
 use crate::gemm::lanes::{Lanes, Op, dispatch};
 use crate::gemm::math;
+use crate::gemm::word::Word;
 
 /// Queries of a task.
 const QUERIES: usize = 64;
 /// Keys whose scores exist at a time, an even number.
 const KEYS: usize = 128;
 
-impl<E: Element> Call<'_, E> {
+impl<W: Word> Call<'_, W> {
     /// Result `[batch, time, heads, head_dim]` and logsumexp `[batch, heads, time]`.
-    pub fn forward(&self) -> (Vec<E>, Vec<f32>) {
+    pub fn forward(&self) -> (Vec<W>, Vec<f32>) {
         let sizes = self.sizes;
         let values = self.packed_values();
         let token = sizes.heads * sizes.head_dim;
-        let mut out = vec![E::of_f32(0.0); sizes.batch * sizes.time * token];
+        let mut out = vec![W::round(0.0); sizes.batch * sizes.time * token];
         let mut logsumexp = vec![0.0; sizes.batch * sizes.heads * sizes.time];
         let mut tasks = Vec::new();
         for (batch, out) in out.chunks_mut(sizes.time * token).enumerate() {
@@ -40,7 +40,10 @@ impl<E: Element> Call<'_, E> {
         }
         // The longest first, so that the threads end together.
         tasks.sort_by_key(|task| std::cmp::Reverse(task.work()));
-        let places: Vec<_> = tasks.iter().map(|task| (task.batch, task.queries.clone())).collect();
+        let places: Vec<_> = tasks
+            .iter()
+            .map(|task| (task.batch, task.queries.clone()))
+            .collect();
         let done: Vec<Vec<f32>> = tasks
             .into_par_iter()
             .with_max_len(1)
@@ -63,22 +66,24 @@ impl<E: Element> Call<'_, E> {
         let heads = packed.par_chunks_mut(self.packed_head()).enumerate();
         heads.for_each(|(index, to)| {
             let (batch, head) = (index / sizes.kv_heads, index % sizes.kv_heads);
-            pack::by_token(self.rows(self.value, batch, [head, sizes.kv_heads]), to);
+            let rows = self.rows(self.value, batch, [head, sizes.kv_heads]);
+            // SAFETY: the instruction set is available.
+            unsafe { dispatch(self.isa, Pack { rows, to }) }
         });
         packed
     }
 
     fn packed_head(&self) -> usize {
-        self.sizes.time.div_ceil(E::PER_WORD) * padded(self.sizes.head_dim)
+        self.sizes.time.div_ceil(W::PER_WORD) * padded(self.sizes.head_dim)
     }
 
     /// The rows of one of `heads` heads.
     pub(super) fn rows<'b>(
         &self,
-        values: &'b [E],
+        values: &'b [W],
         batch: usize,
         [head, heads]: [usize; 2],
-    ) -> Rows<'b, E> {
+    ) -> Rows<'b, W> {
         let sizes = self.sizes;
         let stride = heads * sizes.head_dim;
         Rows {
@@ -90,13 +95,28 @@ impl<E: Element> Call<'_, E> {
     }
 }
 
+/// Packs the values of a head.
+struct Pack<'a, W> {
+    rows: Rows<'a, W>,
+    to: &'a mut [f32],
+}
+
+impl<W: Word> Op for Pack<'_, W> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        unsafe { pack::by_token::<L, W>(self.rows, self.to) }
+    }
+}
+
 /// A block of queries, with all heads.
-struct Task<'a, E> {
-    call: &'a Call<'a, E>,
+struct Task<'a, W> {
+    call: &'a Call<'a, W>,
     values: &'a [f32],
     batch: usize,
     queries: Range<usize>,
-    out: &'a mut [E],
+    out: &'a mut [W],
 }
 
 /// What is known of a block of queries of one head after some of its keys.
@@ -115,7 +135,7 @@ struct State {
     out: Vec<f32>,
 }
 
-impl<E: Element> Task<'_, E> {
+impl<W: Word> Task<'_, W> {
     /// Keys that the queries see.
     fn keys(&self) -> Range<usize> {
         self.call.documents[self.batch].keys(self.queries.clone())
@@ -126,7 +146,7 @@ impl<E: Element> Task<'_, E> {
     }
 }
 
-impl<E: Element> Op for Task<'_, E> {
+impl<W: Word> Op for Task<'_, W> {
     /// Logsumexp `[heads, queries]`.
     type Out = Vec<f32>;
 
@@ -134,7 +154,7 @@ impl<E: Element> Op for Task<'_, E> {
     unsafe fn run<L: Lanes>(mut self) -> Vec<f32> {
         let sizes = self.call.sizes;
         let mut state = State {
-            query: vec![0.0; QUERIES * sizes.head_dim / E::PER_WORD],
+            query: vec![0.0; QUERIES * sizes.head_dim / W::PER_WORD],
             scores: vec![0.0; KEYS * QUERIES],
             max: [0.0; QUERIES],
             sum: [0.0; QUERIES],
@@ -150,22 +170,22 @@ impl<E: Element> Op for Task<'_, E> {
     }
 }
 
-impl<E: Element> Task<'_, E> {
+impl<W: Word> Task<'_, W> {
     #[inline(always)]
     unsafe fn head<L: Lanes>(&self, head: usize, state: &mut State) {
         let (call, sizes) = (self.call, self.call.sizes);
         let queries = call.rows(call.query, self.batch, [head, sizes.heads]);
-        pack::panels::<L, E>(queries.from(self.queries.start), &mut state.query);
+        pack::panels::<L, W>(queries.from(self.queries.start), &mut state.query);
         state.max.fill(f32::MIN);
         state.sum.fill(0.0);
         state.out.fill(0.0);
         let keys = self.keys();
         // Words of values hold tokens from an even one on.
-        for start in (keys.start / E::PER_WORD * E::PER_WORD..keys.end).step_by(KEYS) {
+        for start in (keys.start / W::PER_WORD * W::PER_WORD..keys.end).step_by(KEYS) {
             let keys = start..keys.end.min(start + KEYS);
             unsafe {
                 self.scores::<L>(head, keys.clone(), state);
-                softmax::<L, E>(keys.len(), sizes.scale(), state);
+                softmax::<L, W>(keys.len(), sizes.scale(), state);
                 self.add_values::<L>(head, keys, state);
             }
         }
@@ -179,7 +199,7 @@ impl<E: Element> Task<'_, E> {
         let rows = call.rows(call.key, self.batch, [head / sizes.group(), sizes.kv_heads]);
         let factors = Factors {
             a: rows.row(keys.start).as_ptr().cast(),
-            a_row: rows.stride / E::PER_WORD,
+            a_row: rows.stride / W::PER_WORD,
             a_step: 1,
             b: state.query.as_ptr(),
             b_step: L::PANEL * L::N,
@@ -188,11 +208,16 @@ impl<E: Element> Task<'_, E> {
             let keys = keys.start + rows.start..keys.start + rows.end;
             self.columns(documents.queries(keys))
         };
-        let steps = sizes.head_dim / E::PER_WORD;
+        let steps = sizes.head_dim / W::PER_WORD;
         let store = Store(state.scores.as_mut_ptr());
-        unsafe { scores::<L, E, _>(factors, keys.len(), steps, columns, &store, QUERIES) };
+        unsafe { scores::<L, W, _>(factors, keys.len(), steps, columns, &store, QUERIES) };
         if self.queries.len() < QUERIES || !documents.all(self.queries.clone(), keys.clone()) {
-            for (row, scores) in state.scores.chunks_exact_mut(QUERIES).take(keys.len()).enumerate() {
+            for (row, scores) in state
+                .scores
+                .chunks_exact_mut(QUERIES)
+                .take(keys.len())
+                .enumerate()
+            {
                 let seen = columns(row..row + 1);
                 scores[..seen.start].fill(f32::NEG_INFINITY);
                 scores[seen.end..].fill(f32::NEG_INFINITY);
@@ -221,22 +246,22 @@ impl<E: Element> Task<'_, E> {
         let factors = Factors {
             a: state.scores.as_ptr(),
             a_row: 1,
-            a_step: QUERIES * E::PER_WORD,
-            b: self.values[packed + keys.start / E::PER_WORD * width..].as_ptr(),
+            a_step: QUERIES * W::PER_WORD,
+            b: self.values[packed + keys.start / W::PER_WORD * width..].as_ptr(),
             b_step: width,
         };
         let first = self.queries.start;
         let steps = |rows: Range<usize>| {
             let seen = documents.keys(first + rows.start..first + rows.end);
             let step = |key: usize| key.clamp(keys.start, keys.end) - keys.start;
-            step(seen.start) / E::PER_WORD..step(seen.end).div_ceil(E::PER_WORD)
+            step(seen.start) / W::PER_WORD..step(seen.end).div_ceil(W::PER_WORD)
         };
         let add = CorrectAndAdd {
             to: state.out.as_mut_ptr(),
             stride: width,
             correction: &state.correction,
         };
-        unsafe { product::<L, E, _>(factors, self.queries.len(), width, steps, &add) };
+        unsafe { product::<L, W, _>(factors, self.queries.len(), width, steps, &add) };
     }
 
     /// Divides by the sums.
@@ -249,7 +274,7 @@ impl<E: Element> Task<'_, E> {
             let inverse = sum.recip();
             let to = &mut token[head * sizes.head_dim..][..sizes.head_dim];
             for (to, x) in to.iter_mut().zip(row) {
-                *to = E::of_f32(x * inverse);
+                *to = W::round(x * inverse);
             }
             logsumexp.push(max * LN_2 + sum.ln());
         }
@@ -258,7 +283,7 @@ impl<E: Element> Task<'_, E> {
 
 /// Turns scores into shares that are not yet divided by their sum, as words along the keys, and takes them into the sums.
 #[inline(always)]
-unsafe fn softmax<L: Lanes, E: Element>(keys: usize, scale: f32, state: &mut State) {
+unsafe fn softmax<L: Lanes, W: Word>(keys: usize, scale: f32, state: &mut State) {
     for column in (0..QUERIES).step_by(L::N) {
         unsafe {
             let scores = state.scores.as_mut_ptr().add(column);
@@ -275,12 +300,17 @@ unsafe fn softmax<L: Lanes, E: Element>(keys: usize, scale: f32, state: &mut Sta
             let mut sum = L::splat(0.0);
             for key in (0..keys).step_by(2) {
                 let row = scores.add(key * QUERIES);
-                let share = |row: *const f32| {
-                    math::exp2::<L>(L::fma(L::load(row), scale, minus_max))
-                };
-                let shares = [share(row), share(row.add(QUERIES))];
-                sum = L::add(sum, L::add(shares[0], shares[1]));
-                E::store_words::<L>(row, QUERIES, shares);
+                let mut shares = [minus_max; 2];
+                for (index, share) in shares.iter_mut().enumerate() {
+                    let score = L::load(row.add(index * QUERIES));
+                    *share = math::exp2::<L>(L::fma(score, scale, minus_max));
+                }
+                let [first, second] = shares;
+                sum = L::add(sum, L::add(first, second));
+                L::store(row, W::words::<L>(first, second));
+                if W::PER_WORD == 1 {
+                    L::store(row.add(QUERIES), second);
+                }
             }
             let sums = state.sum.as_mut_ptr().add(column);
             L::store(sums, L::fma(L::load(sums), correction, sum));

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::element::Element;
 use crate::gemm::lanes::Lanes;
+use crate::gemm::word::Word;
 
-/// Where the factors of `A · B` lie, in words. B's rows are contiguous.
+/// Where the factors of `A · B` lie, in words. B's rows are contiguous; A may lie at odd addresses.
 #[derive(Clone, Copy)]
 pub(super) struct Factors {
     pub a: *const f32,
@@ -50,7 +50,7 @@ fn height<L: Lanes>(vectors: usize, left: usize) -> usize {
 /// # Safety
 /// As [`Lanes`], and the factors have these rows, columns and steps.
 #[inline(always)]
-pub(super) unsafe fn product<L: Lanes, E: Element, F: Finish>(
+pub(super) unsafe fn product<L: Lanes, W: Word, F: Finish>(
     factors: Factors,
     rows: usize,
     columns: usize,
@@ -68,7 +68,11 @@ pub(super) unsafe fn product<L: Lanes, E: Element, F: Finish>(
             let steps = steps(row..row + height);
             if !steps.is_empty() {
                 let factors = Factors {
-                    a: unsafe { factors.a.add(row * factors.a_row + steps.start * factors.a_step) },
+                    a: unsafe {
+                        factors
+                            .a
+                            .add(row * factors.a_row + steps.start * factors.a_step)
+                    },
                     b: unsafe { factors.b.add(first * L::N + steps.start * factors.b_step) },
                     ..factors
                 };
@@ -76,7 +80,7 @@ pub(super) unsafe fn product<L: Lanes, E: Element, F: Finish>(
                     row,
                     column: first * L::N,
                 };
-                unsafe { tile::<L, E, F>(factors, [height, width], steps.len(), at, finish) };
+                unsafe { tile::<L, W, F>(factors, [height, width], steps.len(), at, finish) };
             }
             row += height;
         }
@@ -89,7 +93,7 @@ pub(super) unsafe fn product<L: Lanes, E: Element, F: Finish>(
 /// # Safety
 /// As [`product`].
 #[inline(always)]
-unsafe fn tile<L: Lanes, E: Element, F: Finish>(
+unsafe fn tile<L: Lanes, W: Word, F: Finish>(
     factors: Factors,
     [rows, vectors]: [usize; 2],
     steps: usize,
@@ -99,7 +103,7 @@ unsafe fn tile<L: Lanes, E: Element, F: Finish>(
     macro_rules! heights {
         ($vectors:literal: $($rows:literal)*) => {
             match rows {
-                $($rows => unsafe { sum::<L, E, F, $rows, $vectors>(factors, steps, at, finish) },)*
+                $($rows => unsafe { sum::<L, W, F, $rows, $vectors>(factors, steps, at, finish) },)*
                 _ => unreachable!("a height of another width"),
             }
         };
@@ -114,7 +118,7 @@ unsafe fn tile<L: Lanes, E: Element, F: Finish>(
 }
 
 #[inline(always)]
-unsafe fn sum<L: Lanes, E: Element, F: Finish, const ROWS: usize, const VECTORS: usize>(
+unsafe fn sum<L: Lanes, W: Word, F: Finish, const ROWS: usize, const VECTORS: usize>(
     factors: Factors,
     steps: usize,
     at: At,
@@ -131,7 +135,7 @@ unsafe fn sum<L: Lanes, E: Element, F: Finish, const ROWS: usize, const VECTORS:
             for (row, sums) in sums.iter_mut().enumerate() {
                 let a = L::splat(a.add(row * factors.a_row).read_unaligned());
                 for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = E::multiply_add::<L>(a, column, *sum);
+                    *sum = W::madd::<L>(*sum, a, column);
                 }
             }
             a = a.add(factors.a_step);
@@ -147,7 +151,7 @@ unsafe fn sum<L: Lanes, E: Element, F: Finish, const ROWS: usize, const VECTORS:
 /// # Safety
 /// As [`product`].
 #[inline(always)]
-pub(super) unsafe fn scores<L: Lanes, E: Element, F: Finish>(
+pub(super) unsafe fn scores<L: Lanes, W: Word, F: Finish>(
     factors: Factors,
     keys: usize,
     steps: usize,
@@ -172,11 +176,13 @@ pub(super) unsafe fn scores<L: Lanes, E: Element, F: Finish>(
                     a: unsafe { factors.a.add(row * factors.a_row) },
                     b: unsafe {
                         let panel_start = panel * width * steps;
-                        factors.b.add(panel_start + (first - panel * L::PANEL) * L::N)
+                        factors
+                            .b
+                            .add(panel_start + (first - panel * L::PANEL) * L::N)
                     },
                     ..factors
                 };
-                unsafe { tile::<L, E, F>(factors, [height, last - first], steps, at, finish) };
+                unsafe { tile::<L, W, F>(factors, [height, last - first], steps, at, finish) };
             }
             row += height;
         }
