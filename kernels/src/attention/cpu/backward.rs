@@ -4,13 +4,15 @@
 //! which are added up at the end. Keys are split into so few groups that this is cheap, and so that each has the same work.
 
 use std::f32::consts::LOG2_E;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::Call;
+use super::documents::{hide, within};
 use super::pack::{self, Rows, padded};
-use super::tile::{At, Factors, Finish, product, scores};
+use super::tile::{Left, Panels, Product, Strip, Sums, strips, vectors, words};
 use super::unpack::unpack;
 use crate::gemm::lanes::{Lanes, Op, dispatch};
 use crate::gemm::math;
@@ -238,11 +240,13 @@ struct Task<'a, W> {
 struct Scratch<W> {
     /// The keys [by token](pack::by_token).
     keys: Vec<f32>,
+    /// Products of the keys of a strip with all queries.
+    strip: [f32; 8 * QUERIES],
     /// What each query takes of each value, `[keys, STRIDE]`.
     shares: Vec<W>,
     /// Gradients of the scores before scaling, `[keys, STRIDE]`.
     grads: Vec<W>,
-    /// The same as words along the keys, where they hold two.
+    /// The same as words along the keys, where these hold two.
     grad_words: Vec<f32>,
 }
 
@@ -259,6 +263,7 @@ impl<W: Word> Op for Task<'_, W> {
         };
         let mut scratch = Scratch {
             keys: vec![0.0; KEYS / W::PER_WORD * padded(sizes.head_dim)],
+            strip: [0.0; 8 * QUERIES],
             shares: vec![W::default(); KEYS * STRIDE],
             grads: vec![W::default(); KEYS * STRIDE],
             grad_words: vec![0.0; words],
@@ -301,102 +306,197 @@ impl<W: Word> Task<'_, W> {
         block: &mut KeyBlock,
         scratch: &mut Scratch<W>,
     ) {
-        let sizes = self.call.sizes;
+        let (call, sizes) = (self.call, self.call.sizes);
         let width = padded(sizes.head_dim);
-        unsafe {
-            self.shares_and_grads::<L>(pair, scratch);
-        }
-        let packed = self.packed(pair);
         let parts = Parts::new::<W>(sizes.head_dim);
-        let columns = |rows: Range<usize>| {
-            let seen = self.columns(pair, rows);
-            seen.start / W::PER_WORD..seen.end.div_ceil(W::PER_WORD)
-        };
-        let by_key = |a: &[W], b: Range<usize>| Factors {
-            a: a.as_ptr().cast(),
-            a_row: STRIDE / W::PER_WORD,
-            a_step: 1,
-            b: packed[b].as_ptr(),
-            b_step: width,
-        };
-        let keys = pair.keys.len();
-        unsafe {
-            let factors = by_key(&scratch.shares, parts.upstream_rows);
-            let add = Add::to(block.value_grads, width);
-            product::<L, W, _>(factors, keys, width, columns, &add);
-            let factors = by_key(&scratch.grads, parts.query_rows);
-            let add = Add::to(block.key_grads, width);
-            product::<L, W, _>(factors, keys, width, columns, &add);
-        }
-        let documents = &self.call.documents[self.batch];
-        let rows = |rows: Range<usize>| {
-            let first = pair.queries.start;
-            let seen = documents.keys(first + rows.start..first + rows.end);
-            let row = |key: usize| key.clamp(pair.keys.start, pair.keys.end) - pair.keys.start;
-            row(seen.start) / W::PER_WORD..row(seen.end).div_ceil(W::PER_WORD)
-        };
-        let factors = Factors {
-            a: match W::PER_WORD {
-                1 => scratch.grads.as_ptr().cast(),
-                _ => scratch.grad_words.as_ptr(),
+        let packed = self.packed(pair);
+        let by_key = |left: &[W], right: Range<usize>, to: &mut [f32]| Product {
+            left: Left {
+                words: left.as_ptr().cast(),
+                row: STRIDE / W::PER_WORD,
+                step: 1,
             },
-            a_row: 1,
-            a_step: STRIDE,
-            b: scratch.keys.as_ptr(),
-            b_step: width,
+            right: Panels::rows::<L>(&packed[right], width),
+            rows: pair.keys.len(),
+            columns: width,
+            sums: Sums {
+                to: to.as_mut_ptr(),
+                stride: width,
+                add: true,
+            },
         };
-        let head = sizes.time.next_multiple_of(QUERIES) * pair.head;
-        let grads = &mut self.query_grads[(head + pair.queries.start) * width..];
-        let add = Add::to(&mut grads[..QUERIES * width], width);
-        unsafe { product::<L, W, _>(factors, pair.queries.len(), width, rows, &add) };
+        let queries = |rows: Range<usize>| {
+            let first = pair.keys.start;
+            words::<W>(self.columns(pair, first + rows.start..first + rows.end))
+        };
+        unsafe {
+            self.shares::<L>(pair, scratch);
+            let product = by_key(&scratch.shares, parts.upstream_rows, block.value_grads);
+            product.compute::<L, W>(call.isa, queries);
+            self.grads::<L>(pair, scratch);
+            let product = by_key(&scratch.grads, parts.query_rows, block.key_grads);
+            product.compute::<L, W>(call.isa, queries);
+            self.add_query_grads::<L>(pair, scratch);
+        }
     }
 
-    /// Shares of a pair of blocks and gradients of its scores, 0 where a key is hidden.
     #[inline(always)]
-    unsafe fn shares_and_grads<L: Lanes>(&self, pair: &Pair, scratch: &mut Scratch<W>) {
+    unsafe fn add_query_grads<L: Lanes>(&mut self, pair: &Pair, scratch: &Scratch<W>) {
         let (call, sizes) = (self.call, self.call.sizes);
+        let width = padded(sizes.head_dim);
+        let head = sizes.time.next_multiple_of(QUERIES) * pair.head;
+        let to = &mut self.query_grads[(head + pair.queries.start) * width..][..QUERIES * width];
+        let documents = &call.documents[self.batch];
+        let keys = |rows: Range<usize>| {
+            let first = pair.queries.start;
+            let seen = documents.keys(first + rows.start..first + rows.end);
+            words::<W>(within(seen, &pair.keys))
+        };
+        let product = Product {
+            left: Left {
+                words: match W::PER_WORD {
+                    1 => scratch.grads.as_ptr().cast(),
+                    _ => scratch.grad_words.as_ptr(),
+                },
+                row: 1,
+                step: STRIDE,
+            },
+            right: Panels::rows::<L>(&scratch.keys, width),
+            rows: pair.queries.len(),
+            columns: width,
+            sums: Sums {
+                to: to.as_mut_ptr(),
+                stride: width,
+                add: true,
+            },
+        };
+        unsafe { product.compute::<L, W>(call.isa, keys) };
+    }
+
+    /// What each query takes of each value: `exp(score - logsumexp)`, 0 where the key is hidden.
+    #[inline(always)]
+    unsafe fn shares<L: Lanes>(&self, pair: &Pair, scratch: &mut Scratch<W>) {
+        let sizes = self.call.sizes;
         let packed = self.packed(pair);
         let parts = Parts::new::<W>(sizes.head_dim);
-        let factors = |values, b: Range<usize>| {
-            let rows = call.rows(values, self.batch, [self.kv_head, sizes.kv_heads]);
-            Factors {
-                a: rows.row(pair.keys.start).as_ptr().cast(),
-                a_row: rows.stride / W::PER_WORD,
-                a_step: 1,
-                b: packed[b].as_ptr(),
-                b_step: L::PANEL * L::N,
+        let logsumexp = packed[parts.logsumexp].as_ptr();
+        let queries = &packed[parts.query];
+        for (row, count) in strips::<L>(pair.keys.len(), L::PANEL * L::N) {
+            let first = pair.keys.start + row;
+            let keys = first..first + count;
+            unsafe {
+                let scale = L::splat(sizes.scale() * LOG2_E);
+                self.strip::<L>(
+                    pair,
+                    keys.clone(),
+                    self.call.key,
+                    queries,
+                    &mut scratch.strip,
+                );
+                let scores = scratch.strip.chunks_exact(QUERIES);
+                let shares = scratch.shares[row * STRIDE..].chunks_exact_mut(STRIDE);
+                for ((key, scores), shares) in keys.zip(scores).zip(shares) {
+                    let seen = self.columns(pair, key..key + 1);
+                    for column in vectors::<L>(&seen).step_by(L::N) {
+                        let score = L::load(scores.as_ptr().add(column));
+                        let minus = L::sub(L::splat(0.0), L::load(logsumexp.add(column)));
+                        let share = math::exp2::<L>(L::fma(score, scale, minus));
+                        W::store::<L>(shares.as_mut_ptr().add(column), share);
+                    }
+                    hide(shares, seen, W::default());
+                }
             }
+        }
+    }
+
+    /// Gradients of the scores: `share · (upstream · value - mean)`, 0 where the key is hidden.
+    #[inline(always)]
+    unsafe fn grads<L: Lanes>(&self, pair: &Pair, scratch: &mut Scratch<W>) {
+        let packed = self.packed(pair);
+        let parts = Parts::new::<W>(self.call.sizes.head_dim);
+        let means = packed[parts.means].as_ptr();
+        let upstream = &packed[parts.upstream];
+        for (row, count) in strips::<L>(pair.keys.len(), L::PANEL * L::N) {
+            let first = pair.keys.start + row;
+            let keys = first..first + count;
+            unsafe {
+                self.strip::<L>(
+                    pair,
+                    keys.clone(),
+                    self.call.value,
+                    upstream,
+                    &mut scratch.strip,
+                );
+                for (index, key) in keys.clone().enumerate() {
+                    let seen = self.columns(pair, key..key + 1);
+                    let of_shares = &mut scratch.strip[index * QUERIES..][..QUERIES];
+                    let shares = &scratch.shares[(row + index) * STRIDE..][..STRIDE];
+                    let grads = &mut scratch.grads[(row + index) * STRIDE..][..STRIDE];
+                    for column in vectors::<L>(&seen).step_by(L::N) {
+                        let share = W::load::<L>(shares.as_ptr().add(column));
+                        let to = of_shares.as_mut_ptr().add(column);
+                        let difference = L::sub(L::load(to), L::load(means.add(column)));
+                        let grad = L::mul(share, difference);
+                        L::store(to, grad);
+                        W::store::<L>(grads.as_mut_ptr().add(column), grad);
+                    }
+                    hide(of_shares, seen.clone(), 0.0);
+                    hide(grads, seen, W::default());
+                }
+                if W::PER_WORD == 2 {
+                    scratch.strip[count * QUERIES..][..count % 2 * QUERIES].fill(0.0);
+                    self.grad_words::<L>(row, count, scratch);
+                }
+            }
+        }
+    }
+
+    /// Gradients of a strip as words along the keys.
+    #[inline(always)]
+    unsafe fn grad_words<L: Lanes>(&self, row: usize, count: usize, scratch: &mut Scratch<W>) {
+        let rows = scratch
+            .strip
+            .chunks_exact(2 * QUERIES)
+            .take(count.div_ceil(2));
+        let words = scratch.grad_words[row / 2 * STRIDE..].chunks_exact_mut(STRIDE);
+        for (rows, words) in rows.zip(words) {
+            for column in (0..QUERIES).step_by(L::N) {
+                unsafe {
+                    let row = rows.as_ptr().add(column);
+                    let pairs = W::words::<L>(L::load(row), L::load(row.add(QUERIES)));
+                    L::store(words.as_mut_ptr().add(column), pairs);
+                }
+            }
+        }
+    }
+
+    /// Products of a strip of keys or values with the packed queries, or what is upstream of them, that see the keys.
+    #[inline(always)]
+    unsafe fn strip<L: Lanes>(
+        &self,
+        pair: &Pair,
+        keys: Range<usize>,
+        values: &[W],
+        queries: &[f32],
+        to: &mut [f32],
+    ) {
+        let (call, sizes) = (self.call, self.call.sizes);
+        let rows = call.rows(values, self.batch, [self.kv_head, sizes.kv_heads]);
+        let steps = sizes.head_dim / W::PER_WORD;
+        let strip = Strip::<W> {
+            left: Left::rows(rows.from(keys.start)),
+            right: Panels::packed::<L>(queries, steps),
+            rows: keys.len(),
+            columns: vectors::<L>(&self.columns(pair, keys)),
+            steps,
+            sums: Sums {
+                to: to.as_mut_ptr(),
+                stride: QUERIES,
+                add: false,
+            },
+            word: PhantomData,
         };
-        let columns = |rows: Range<usize>| self.columns(pair, rows);
-        let (keys, steps) = (pair.keys.len(), sizes.head_dim / W::PER_WORD);
-        let hidden = !call.documents[self.batch].all(pair.queries.clone(), pair.keys.clone());
-        let hidden = hidden || pair.queries.len() < QUERIES;
-        let store = StoreShares {
-            to: scratch.shares.as_mut_ptr(),
-            scale: sizes.scale() * LOG2_E,
-            logsumexp: packed[parts.logsumexp].as_ptr(),
-        };
-        unsafe {
-            let factors = factors(call.key, parts.query);
-            scores::<L, W, _>(factors, keys, steps, columns, &store, QUERIES);
-        }
-        if hidden {
-            self.hide(pair, 1, &mut scratch.shares);
-        }
-        let store = StoreGrads {
-            shares: scratch.shares.as_ptr(),
-            means: packed[parts.means].as_ptr(),
-            to: scratch.grads.as_mut_ptr(),
-            words: scratch.grad_words.as_mut_ptr(),
-        };
-        unsafe {
-            let factors = factors(call.value, parts.upstream);
-            scores::<L, W, _>(factors, keys, steps, columns, &store, QUERIES);
-        }
-        if hidden {
-            self.hide(pair, 1, &mut scratch.grads);
-            self.hide(pair, 2, &mut scratch.grad_words);
-        }
+        unsafe { strip.compute(call.isa) };
     }
 
     fn packed(&self, pair: &Pair) -> &[f32] {
@@ -407,134 +507,10 @@ impl<W: Word> Task<'_, W> {
         &self.queries[block * len..][..len]
     }
 
-    /// Of the pair's queries, those that see some of its keys.
+    /// Of the pair's queries, those that see some of the keys.
     #[inline(always)]
-    fn columns(&self, pair: &Pair, rows: Range<usize>) -> Range<usize> {
-        let keys = pair.keys.start + rows.start..pair.keys.start + rows.end;
+    fn columns(&self, pair: &Pair, keys: Range<usize>) -> Range<usize> {
         let seen = self.call.documents[self.batch].queries(keys);
-        let Range { start, end } = pair.queries;
-        let column = |query: usize| query.clamp(start, end) - start;
-        column(seen.start)..column(seen.end)
-    }
-
-    /// Zeros for the queries that see none of the `keys` of a row.
-    #[inline(always)]
-    fn hide<T: Word>(&self, pair: &Pair, keys: usize, rows: &mut [T]) {
-        for (row, to) in rows.chunks_exact_mut(STRIDE).enumerate() {
-            let first = row * keys;
-            if first >= pair.keys.len() {
-                return;
-            }
-            let seen = self.columns(pair, first..pair.keys.len().min(first + keys));
-            to[..seen.start].fill(T::default());
-            to[seen.end..].fill(T::default());
-        }
-    }
-}
-
-/// Stores `exp(score - logsumexp)`.
-struct StoreShares<W> {
-    to: *mut W,
-    /// Of the scores, in units of ln 2.
-    scale: f32,
-    logsumexp: *const f32,
-}
-
-impl<W: Word> Finish for StoreShares<W> {
-    #[inline(always)]
-    unsafe fn finish<L: Lanes, const ROWS: usize, const VECTORS: usize>(
-        &self,
-        sums: &[[L::V; VECTORS]; ROWS],
-        at: At,
-    ) {
-        unsafe {
-            let scale = L::splat(self.scale);
-            for vector in 0..VECTORS {
-                let column = at.column + vector * L::N;
-                let minus = L::sub(L::splat(0.0), L::load(self.logsumexp.add(column)));
-                for (row, sums) in sums.iter().enumerate() {
-                    let share = math::exp2::<L>(L::fma(sums[vector], scale, minus));
-                    W::store::<L>(self.to.add((at.row + row) * STRIDE + column), share);
-                }
-            }
-        }
-    }
-}
-
-/// Stores `share · (sum - mean)`, also as words along the keys where they hold two.
-struct StoreGrads<W> {
-    shares: *const W,
-    means: *const f32,
-    to: *mut W,
-    words: *mut f32,
-}
-
-impl<W: Word> Finish for StoreGrads<W> {
-    #[inline(always)]
-    unsafe fn finish<L: Lanes, const ROWS: usize, const VECTORS: usize>(
-        &self,
-        sums: &[[L::V; VECTORS]; ROWS],
-        at: At,
-    ) {
-        unsafe {
-            for vector in 0..VECTORS {
-                let column = at.column + vector * L::N;
-                let mean = L::load(self.means.add(column));
-                let mut grads = [L::splat(0.0); ROWS];
-                for (row, (grad, sums)) in grads.iter_mut().zip(sums).enumerate() {
-                    let place = (at.row + row) * STRIDE + column;
-                    let share = W::load::<L>(self.shares.add(place));
-                    *grad = L::mul(share, L::sub(sums[vector], mean));
-                    W::store::<L>(self.to.add(place), *grad);
-                }
-                if W::PER_WORD == 1 {
-                    continue;
-                }
-                // Only the last tile has an odd number of rows, one.
-                for row in (0..ROWS).step_by(2) {
-                    let second = if row + 1 < ROWS {
-                        grads[row + 1]
-                    } else {
-                        L::splat(0.0)
-                    };
-                    let to = self.words.add((at.row + row) / 2 * STRIDE + column);
-                    L::store(to, W::words::<L>(grads[row], second));
-                }
-            }
-        }
-    }
-}
-
-/// Adds sums.
-struct Add {
-    to: *mut f32,
-    stride: usize,
-}
-
-impl Add {
-    fn to(rows: &mut [f32], stride: usize) -> Self {
-        Self {
-            to: rows.as_mut_ptr(),
-            stride,
-        }
-    }
-}
-
-impl Finish for Add {
-    #[inline(always)]
-    unsafe fn finish<L: Lanes, const ROWS: usize, const VECTORS: usize>(
-        &self,
-        sums: &[[L::V; VECTORS]; ROWS],
-        at: At,
-    ) {
-        for (row, sums) in sums.iter().enumerate() {
-            for (vector, sum) in sums.iter().enumerate() {
-                unsafe {
-                    let place = (at.row + row) * self.stride + at.column + vector * L::N;
-                    let to = self.to.add(place);
-                    L::store(to, L::add(L::load(to), *sum));
-                }
-            }
-        }
+        within(seen, &pair.queries)
     }
 }

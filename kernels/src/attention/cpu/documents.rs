@@ -67,9 +67,16 @@ impl Documents {
     pub fn queries(&self, keys: Range<usize>) -> Range<usize> {
         keys.start..self.ends[keys.end - 1]
     }
+}
 
-    /// Whether each of the queries sees each of the keys.
-    pub fn all(&self, queries: Range<usize>, keys: Range<usize>) -> bool {
-        keys.end <= queries.start + 1 && queries.end <= self.ends[keys.start]
-    }
+/// The part of a range that lies in a block, from the start of the block.
+pub(super) fn within(range: Range<usize>, block: &Range<usize>) -> Range<usize> {
+    let place = |position: usize| position.clamp(block.start, block.end) - block.start;
+    place(range.start)..place(range.end)
+}
+
+/// Puts `value` in the places that are not seen.
+pub(super) fn hide<T: Copy>(row: &mut [T], seen: Range<usize>, value: T) {
+    row[..seen.start].fill(value);
+    row[seen.end..].fill(value);
 }

@@ -1,13 +1,15 @@
 //! The forward pass: a task is a block of queries of a sequence, and goes over the keys that it sees.
 
 use std::f32::consts::{LN_2, LOG2_E};
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::Call;
+use super::documents::{hide, within};
 use super::pack::{self, Rows, padded};
-use super::tile::{At, Factors, Finish, product, scores};
+use super::tile::{Left, Panels, Product, Strip, Sums, strips, vectors, words};
 use crate::gemm::lanes::{Lanes, Op, dispatch};
 use crate::gemm::math;
 use crate::gemm::word::Word;
@@ -129,10 +131,22 @@ struct State {
     max: [f32; QUERIES],
     /// Sums of `2^(score - max)`.
     sum: [f32; QUERIES],
-    /// What sums so far are multiplied with when the largest score has changed.
+    /// What sums so far are multiplied with, as the largest score has changed.
     correction: [f32; QUERIES],
     /// Sums of the values, `[queries, padded width]`.
     out: Vec<f32>,
+}
+
+impl State {
+    /// Multiplies sums of values, where the largest score has changed.
+    #[inline(always)]
+    fn correct(&mut self, width: usize) {
+        for (out, &correction) in self.out.chunks_exact_mut(width).zip(&self.correction) {
+            if correction != 1.0 {
+                out.iter_mut().for_each(|x| *x *= correction);
+            }
+        }
+    }
 }
 
 impl<W: Word> Task<'_, W> {
@@ -186,6 +200,7 @@ impl<W: Word> Task<'_, W> {
             unsafe {
                 self.scores::<L>(head, keys.clone(), state);
                 softmax::<L, W>(keys.len(), sizes.scale(), state);
+                state.correct(padded(sizes.head_dim));
                 self.add_values::<L>(head, keys, state);
             }
         }
@@ -195,32 +210,30 @@ impl<W: Word> Task<'_, W> {
     #[inline(always)]
     unsafe fn scores<L: Lanes>(&self, head: usize, keys: Range<usize>, state: &mut State) {
         let (call, sizes) = (self.call, self.call.sizes);
-        let documents = &call.documents[self.batch];
         let rows = call.rows(call.key, self.batch, [head / sizes.group(), sizes.kv_heads]);
-        let factors = Factors {
-            a: rows.row(keys.start).as_ptr().cast(),
-            a_row: rows.stride / W::PER_WORD,
-            a_step: 1,
-            b: state.query.as_ptr(),
-            b_step: L::PANEL * L::N,
-        };
-        let columns = |rows: Range<usize>| {
-            let keys = keys.start + rows.start..keys.start + rows.end;
-            self.columns(documents.queries(keys))
-        };
         let steps = sizes.head_dim / W::PER_WORD;
-        let store = Store(state.scores.as_mut_ptr());
-        unsafe { scores::<L, W, _>(factors, keys.len(), steps, columns, &store, QUERIES) };
-        if self.queries.len() < QUERIES || !documents.all(self.queries.clone(), keys.clone()) {
-            for (row, scores) in state
-                .scores
-                .chunks_exact_mut(QUERIES)
-                .take(keys.len())
-                .enumerate()
-            {
-                let seen = columns(row..row + 1);
-                scores[..seen.start].fill(f32::NEG_INFINITY);
-                scores[seen.end..].fill(f32::NEG_INFINITY);
+        let query = Panels::packed::<L>(&state.query, steps);
+        for (row, count) in strips::<L>(keys.len(), query.width) {
+            let first = keys.start + row;
+            let seen = self.columns(first..first + count);
+            let scores = &mut state.scores[row * QUERIES..][..count * QUERIES];
+            let strip = Strip::<W> {
+                left: Left::rows::<W>(rows.from(first)),
+                right: query,
+                rows: count,
+                columns: vectors::<L>(&seen),
+                steps,
+                sums: Sums {
+                    to: scores.as_mut_ptr(),
+                    stride: QUERIES,
+                    add: false,
+                },
+                word: PhantomData,
+            };
+            unsafe { strip.compute(call.isa) };
+            for (key, scores) in scores.chunks_exact_mut(QUERIES).enumerate() {
+                let seen = self.columns(first + key..first + key + 1);
+                hide(scores, seen, f32::NEG_INFINITY);
             }
         }
         if !keys.len().is_multiple_of(2) {
@@ -228,40 +241,42 @@ impl<W: Word> Task<'_, W> {
         }
     }
 
-    /// Of this block, which of the queries.
+    /// Of this block, the queries that see some of the keys.
     #[inline(always)]
-    fn columns(&self, queries: Range<usize>) -> Range<usize> {
-        let Range { start, end } = self.queries;
-        let column = |query: usize| query.clamp(start, end) - start;
-        column(queries.start)..column(queries.end)
+    fn columns(&self, keys: Range<usize>) -> Range<usize> {
+        let seen = self.call.documents[self.batch].queries(keys);
+        within(seen, &self.queries)
     }
 
-    /// Corrects the sums, and adds the values of these keys, weighted.
+    /// Adds the values of these keys, weighted.
     #[inline(always)]
     unsafe fn add_values<L: Lanes>(&self, head: usize, keys: Range<usize>, state: &mut State) {
         let (call, sizes) = (self.call, self.call.sizes);
         let documents = &call.documents[self.batch];
         let width = padded(sizes.head_dim);
         let packed = (self.batch * sizes.kv_heads + head / sizes.group()) * call.packed_head();
-        let factors = Factors {
-            a: state.scores.as_ptr(),
-            a_row: 1,
-            a_step: QUERIES * W::PER_WORD,
-            b: self.values[packed + keys.start / W::PER_WORD * width..].as_ptr(),
-            b_step: width,
-        };
+        let values = &self.values[packed + keys.start / W::PER_WORD * width..];
         let first = self.queries.start;
         let steps = |rows: Range<usize>| {
             let seen = documents.keys(first + rows.start..first + rows.end);
-            let step = |key: usize| key.clamp(keys.start, keys.end) - keys.start;
-            step(seen.start) / W::PER_WORD..step(seen.end).div_ceil(W::PER_WORD)
+            words::<W>(within(seen, &keys))
         };
-        let add = CorrectAndAdd {
-            to: state.out.as_mut_ptr(),
-            stride: width,
-            correction: &state.correction,
+        let product = Product {
+            left: Left {
+                words: state.scores.as_ptr(),
+                row: 1,
+                step: QUERIES * W::PER_WORD,
+            },
+            right: Panels::rows::<L>(values, width),
+            rows: self.queries.len(),
+            columns: width,
+            sums: Sums {
+                to: state.out.as_mut_ptr(),
+                stride: width,
+                add: true,
+            },
         };
-        unsafe { product::<L, W, _>(factors, self.queries.len(), width, steps, &add) };
+        unsafe { product.compute::<L, W>(call.isa, steps) };
     }
 
     /// Divides by the sums.
@@ -316,52 +331,6 @@ unsafe fn softmax<L: Lanes, W: Word>(keys: usize, scale: f32, state: &mut State)
             L::store(sums, L::fma(L::load(sums), correction, sum));
             L::store(state.max.as_mut_ptr().add(column), max);
             L::store(state.correction.as_mut_ptr().add(column), correction);
-        }
-    }
-}
-
-/// Stores scores.
-struct Store(*mut f32);
-
-impl Finish for Store {
-    #[inline(always)]
-    unsafe fn finish<L: Lanes, const ROWS: usize, const VECTORS: usize>(
-        &self,
-        sums: &[[L::V; VECTORS]; ROWS],
-        at: At,
-    ) {
-        for (row, sums) in sums.iter().enumerate() {
-            for (vector, sum) in sums.iter().enumerate() {
-                let place = (at.row + row) * QUERIES + at.column + vector * L::N;
-                unsafe { L::store(self.0.add(place), *sum) };
-            }
-        }
-    }
-}
-
-/// `to ← to · correction + sums`
-struct CorrectAndAdd<'a> {
-    to: *mut f32,
-    stride: usize,
-    correction: &'a [f32; QUERIES],
-}
-
-impl Finish for CorrectAndAdd<'_> {
-    #[inline(always)]
-    unsafe fn finish<L: Lanes, const ROWS: usize, const VECTORS: usize>(
-        &self,
-        sums: &[[L::V; VECTORS]; ROWS],
-        at: At,
-    ) {
-        for (row, sums) in sums.iter().enumerate() {
-            unsafe {
-                let correction = L::splat(self.correction[at.row + row]);
-                for (vector, sum) in sums.iter().enumerate() {
-                    let place = (at.row + row) * self.stride + at.column + vector * L::N;
-                    let to = self.to.add(place);
-                    L::store(to, L::fma(L::load(to), correction, *sum));
-                }
-            }
         }
     }
 }
