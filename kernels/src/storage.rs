@@ -35,6 +35,20 @@ pub(crate) fn floats(tensor: &FlexTensor) -> &[f32] {
     }
 }
 
+/// The values of a contiguous tensor of `W`.
+///
+/// # Panics
+/// On another type.
+pub(crate) fn slice<W: Word>(tensor: &FlexTensor) -> &[W] {
+    let (values, count) = match (W::DTYPE, values(tensor)) {
+        (DType::F32, Values::F32(values)) => (values.as_ptr().cast(), values.len()),
+        (DType::BF16, Values::Bf16(values)) => (values.as_ptr().cast(), values.len()),
+        (wanted, _) => panic!("{:?} where {wanted:?} is expected", tensor.dtype()),
+    };
+    // SAFETY: `W` is the type that was matched.
+    unsafe { std::slice::from_raw_parts(values, count) }
+}
+
 /// A tensor of f32, or of bf16 given as bits.
 pub(crate) fn tensor<W: Word>(data: Vec<W>, shape: impl Into<Shape>) -> FlexTensor {
     let layout = Layout::contiguous(shape.into());
