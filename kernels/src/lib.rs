@@ -14,9 +14,9 @@ pub mod linear_cross_entropy;
 pub mod norm_rope;
 mod plain;
 pub mod rms_norm;
-mod simd;
 mod slot;
 pub mod square_sum;
+mod storage;
 pub mod swiglu;
 
 use adamw::{Parameter, Rule, Updated};

@@ -50,6 +50,10 @@ pub trait Lanes: Copy + 'static {
     unsafe fn dot_bf16(acc: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// Stores `N` values rounded to the nearest bf16.
     unsafe fn store_bf16(to: *mut u16, x: Self::V);
+    /// Reads `N` bf16.
+    unsafe fn load_bf16(from: *const u16) -> Self::V;
+    /// Pairs of bf16 nearest to the lanes of both, those of `low` in the low bits.
+    unsafe fn pair_bf16(low: Self::V, high: Self::V) -> Self::V;
 }
 
 /// Work that is the same for every width.
@@ -281,5 +285,14 @@ impl Lanes for Portable {
     unsafe fn store_bf16(to: *mut u16, x: Self::V) {
         let rounded: [u16; 8] = each!(i => to_bf16(x[i]));
         unsafe { to.cast::<[u16; 8]>().write_unaligned(rounded) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> Self::V {
+        let x = unsafe { from.cast::<[u16; 8]>().read_unaligned() };
+        each!(i => f32::from_bits(u32::from(x[i]) << 16))
+    }
+    #[inline(always)]
+    unsafe fn pair_bf16(low: Self::V, high: Self::V) -> Self::V {
+        each!(i => f32::from_bits(u32::from(to_bf16(low[i])) | u32::from(to_bf16(high[i])) << 16))
     }
 }

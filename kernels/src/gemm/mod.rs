@@ -9,7 +9,10 @@
 
 pub mod lanes;
 pub mod math;
-mod tile;
+pub(crate) mod panels;
+pub(crate) mod product;
+pub(crate) mod tile;
+pub(crate) mod word;
 
 use lanes::{Isa, Op, to_bf16};
 use tile::Multiply;
@@ -105,7 +108,7 @@ impl Packed {
         );
         let k_words = row.count * row.len / per_word;
         let mut words = Vec::with_capacity(k_words * n.next_multiple_of(isa.lanes()));
-        for (first, width) in panels(isa, n) {
+        for (first, width) in panels(isa.panel(), isa.lanes(), n) {
             for word in 0..k_words {
                 for column in first..first + width {
                     let at = |k| if column < n { value(k, column) } else { 0.0 };
@@ -208,8 +211,8 @@ impl Element {
 }
 
 /// First column and width of each panel; widths are multiples of the vector's.
-fn panels(isa: Isa, n: usize) -> impl Iterator<Item = (usize, usize)> {
-    let (panel, lanes) = (isa.panel(), isa.lanes());
+#[inline(always)]
+fn panels(panel: usize, lanes: usize, n: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..n)
         .step_by(panel)
         .map(move |first| (first, (n - first).min(panel).next_multiple_of(lanes)))

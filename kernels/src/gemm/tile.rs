@@ -1,12 +1,11 @@
 //! The product itself: tiles of a few rows by one panel of columns, their sums in registers.
 
 use super::lanes::{Lanes, Op};
-use super::{
-    Activation, Block, Element, Finish, Job, Packed, Snake, Values, ValuesMut, math, panels,
-};
+use super::word::Word;
+use super::{Activation, Element, Finish, Job, Packed, Snake, Values, ValuesMut, math, panels};
 
 /// Sums of a tile: at most 24 vectors of 16.
-type Sums = [f32; 24 * 16];
+pub(super) type Sums = [f32; 24 * 16];
 
 /// See [`Packed::multiply`].
 pub(super) struct Multiply<'a, 'b> {
@@ -30,58 +29,6 @@ impl Op for Multiply<'_, '_> {
     }
 }
 
-/// A value of A, read a word at a time.
-trait Word: Copy {
-    const PER_WORD: usize;
-    unsafe fn splat<L: Lanes>(from: *const Self) -> L::V;
-    unsafe fn madd<L: Lanes>(acc: L::V, a: L::V, b: L::V) -> L::V;
-    fn pointer(values: Values) -> *const Self;
-}
-
-impl Word for f32 {
-    const PER_WORD: usize = 1;
-
-    #[inline(always)]
-    unsafe fn splat<L: Lanes>(from: *const f32) -> L::V {
-        unsafe { L::splat(*from) }
-    }
-
-    #[inline(always)]
-    unsafe fn madd<L: Lanes>(acc: L::V, a: L::V, b: L::V) -> L::V {
-        unsafe { L::fma(a, b, acc) }
-    }
-
-    #[inline(always)]
-    fn pointer(values: Values) -> *const f32 {
-        match values {
-            Values::F32(values) => values.as_ptr(),
-            Values::Bf16(_) => unreachable!("checked before"),
-        }
-    }
-}
-
-impl Word for u16 {
-    const PER_WORD: usize = 2;
-
-    #[inline(always)]
-    unsafe fn splat<L: Lanes>(from: *const u16) -> L::V {
-        unsafe { L::splat(from.cast::<f32>().read_unaligned()) }
-    }
-
-    #[inline(always)]
-    unsafe fn madd<L: Lanes>(acc: L::V, a: L::V, b: L::V) -> L::V {
-        unsafe { L::dot_bf16(acc, a, b) }
-    }
-
-    #[inline(always)]
-    fn pointer(values: Values) -> *const u16 {
-        match values {
-            Values::Bf16(values) => values.as_ptr(),
-            Values::F32(_) => unreachable!("checked before"),
-        }
-    }
-}
-
 impl Multiply<'_, '_> {
     /// Block by block, panel by panel, so that a panel's block is read from memory once for all rows; sums wait in
     /// `scratch`, `[rows, n]` padded to whole vectors, while blocks are left.
@@ -101,7 +48,7 @@ impl Multiply<'_, '_> {
         let mut sums: Sums = [0.0; 24 * 16];
         for (index, block) in matrix.blocks.iter().enumerate() {
             let (first, last) = (index == 0, index + 1 == matrix.blocks.len());
-            for (column, width) in panels(matrix.isa, matrix.n) {
+            for (column, width) in panels(L::N * L::PANEL, L::N, matrix.n) {
                 let vectors = width / L::N;
                 let b = unsafe {
                     matrix
@@ -111,7 +58,7 @@ impl Multiply<'_, '_> {
                 };
                 let mut scratch_row = 0;
                 for job in jobs.iter_mut() {
-                    let a = unsafe { W::pointer(job.a).add(block.a_offset) };
+                    let a = unsafe { pointer::<W>(job.a).add(block.a_offset) };
                     let mut row = 0;
                     while row < job.rows {
                         let tile_rows = tile_height::<L>(vectors, job.rows - row);
@@ -126,9 +73,11 @@ impl Multiply<'_, '_> {
                             let tile = Tile {
                                 a: a.add(row * job.stride),
                                 stride: job.stride,
+                                word_stride: W::PER_WORD,
+                                segments: block.segments,
                                 segment_stride: matrix.row.stride,
+                                segment_words: block.segment_words,
                                 b,
-                                block,
                                 sums,
                                 resume: !first,
                             };
@@ -154,9 +103,18 @@ impl Multiply<'_, '_> {
     }
 }
 
-/// Rows of the next tile: the sums of a tile fill 24 of 32 registers, or 12 of 16.
+/// Where values of a known type lie.
 #[inline(always)]
-fn tile_height<L: Lanes>(vectors: usize, left: usize) -> usize {
+fn pointer<W>(values: Values) -> *const W {
+    match values {
+        Values::F32(values) => values.as_ptr().cast(),
+        Values::Bf16(values) => values.as_ptr().cast(),
+    }
+}
+
+/// Rows of the next tile: the sums of a tile fill 24 of 32 registers, or 12 of 16. Odd heights come last.
+#[inline(always)]
+pub(super) fn tile_height<L: Lanes>(vectors: usize, left: usize) -> usize {
     let limit = 6 * L::PANEL / vectors;
     for height in [12, 8, 6, 4, 3, 2] {
         if height <= limit && height <= left {
@@ -185,22 +143,26 @@ unsafe fn copy(
     }
 }
 
-/// A tile of one block.
-struct Tile<'a, W> {
-    a: *const W,
-    stride: usize,
-    segment_stride: usize,
-    b: *const f32,
-    block: &'a Block,
+/// A tile of one block. Distances are in values.
+pub(super) struct Tile<W> {
+    pub a: *const W,
+    /// From a row of A to the next.
+    pub stride: usize,
+    /// From a word of a row to the next.
+    pub word_stride: usize,
+    pub segments: usize,
+    pub segment_stride: usize,
+    pub segment_words: usize,
+    pub b: *const f32,
     /// `[rows, width]`
-    sums: *mut f32,
+    pub sums: *mut f32,
     /// Whether `sums` holds those of earlier blocks.
-    resume: bool,
+    pub resume: bool,
 }
 
-impl<W: Word> Tile<'_, W> {
+impl<W: Word> Tile<W> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(&self, rows: usize, vectors: usize) {
+    pub unsafe fn run<L: Lanes>(&self, rows: usize, vectors: usize) {
         macro_rules! heights {
             ($vectors:literal: $($rows:literal)*) => {
                 match rows {
@@ -230,19 +192,19 @@ impl<W: Word> Tile<'_, W> {
                 }
             }
             let mut b = self.b;
-            for segment in 0..self.block.segments {
+            for segment in 0..self.segments {
                 let a = self.a.add(segment * self.segment_stride);
                 let rows: [*const W; ROWS] = std::array::from_fn(
                     #[inline(always)]
                     |row| a.add(row * self.stride),
                 );
-                for word in 0..self.block.segment_words {
+                for word in 0..self.segment_words {
                     let mut columns = [L::splat(0.0); VECTORS];
                     for (vector, column) in columns.iter_mut().enumerate() {
                         *column = L::load(b.add(vector * L::N));
                     }
                     for (row, acc) in acc.iter_mut().enumerate() {
-                        let a = W::splat::<L>(rows[row].add(word * W::PER_WORD));
+                        let a = W::splat::<L>(rows[row].add(word * self.word_stride));
                         for (acc, column) in acc.iter_mut().zip(columns) {
                             *acc = W::madd::<L>(*acc, a, column);
                         }
@@ -261,11 +223,12 @@ impl<W: Word> Tile<'_, W> {
 
 /// Where a tile lies in the result.
 #[derive(Clone, Copy)]
-struct Place {
-    row: usize,
-    rows: usize,
-    column: usize,
-    width: usize,
+pub(crate) struct Place {
+    pub row: usize,
+    pub rows: usize,
+    pub column: usize,
+    /// Whole vectors; those beyond the last column are of zeros.
+    pub width: usize,
 }
 
 /// Bias, scale, addition, activations and storing of `sums`, `[rows, width]`.
@@ -296,7 +259,7 @@ unsafe fn finish_tile<L: Lanes>(
                         if whole {
                             L::load(add)
                         } else {
-                            load_part::<L>(add, n - column)
+                            f32::load_part::<L>(add, n - column)
                         },
                     );
                 }
@@ -401,15 +364,6 @@ unsafe fn emit<L: Lanes, M: Map>(
                 }
             }
         }
-    }
-}
-
-#[inline(always)]
-unsafe fn load_part<L: Lanes>(from: *const f32, count: usize) -> L::V {
-    let mut part = [0.0; 16];
-    unsafe {
-        std::ptr::copy_nonoverlapping(from, part.as_mut_ptr(), count);
-        L::load(part.as_ptr())
     }
 }
 

@@ -84,4 +84,20 @@ impl Lanes for Neon {
                 .write_unaligned(values.map(super::to_bf16));
         }
     }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> float32x4_t {
+        unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from))) }
+    }
+    #[inline(always)]
+    unsafe fn pair_bf16(low: float32x4_t, high: float32x4_t) -> float32x4_t {
+        let mut values = [[0.0; 4]; 2];
+        unsafe {
+            Self::store(values[0].as_mut_ptr(), low);
+            Self::store(values[1].as_mut_ptr(), high);
+            let [low, high] = values.map(|x| x.map(super::to_bf16));
+            let words: [u32; 4] =
+                std::array::from_fn(|i| u32::from(low[i]) | u32::from(high[i]) << 16);
+            vreinterpretq_f32_u32(vld1q_u32(words.as_ptr()))
+        }
+    }
 }

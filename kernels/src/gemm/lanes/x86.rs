@@ -84,20 +84,38 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
     }
     #[inline(always)]
     unsafe fn store_bf16(to: *mut u16, x: __m512) {
+        unsafe { _mm256_storeu_si256(to.cast(), rounded::<BF16>(x)) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> __m512 {
         unsafe {
-            if BF16 {
-                let rounded = _mm512_cvtneps_pbh(x);
-                to.cast::<__m256bh>().write_unaligned(rounded);
-                return;
-            }
-            let bits = _mm512_castps_si512(x);
-            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-            let sum = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
-            let sum = _mm512_mask_or_epi32(sum, nan, bits, _mm512_set1_epi32(0x0040_0000));
-            let rounded = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(sum));
-            _mm256_storeu_si256(to.cast(), rounded);
+            let x = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(x))
         }
+    }
+    #[inline(always)]
+    unsafe fn pair_bf16(low: __m512, high: __m512) -> __m512 {
+        unsafe {
+            let words = |x| _mm512_cvtepu16_epi32(rounded::<BF16>(x));
+            let high = _mm512_slli_epi32::<16>(words(high));
+            _mm512_castsi512_ps(_mm512_or_si512(words(low), high))
+        }
+    }
+}
+
+/// The nearest bf16.
+#[inline(always)]
+unsafe fn rounded<const BF16: bool>(x: __m512) -> __m256i {
+    unsafe {
+        if BF16 {
+            return std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x));
+        }
+        let bits = _mm512_castps_si512(x);
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let sum = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+        let sum = _mm512_mask_or_epi32(sum, nan, bits, _mm512_set1_epi32(0x0040_0000));
+        _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(sum))
     }
 }
 
@@ -179,6 +197,25 @@ impl Lanes for Avx2 {
             Self::store(values.as_mut_ptr(), x);
             to.cast::<[u16; 8]>()
                 .write_unaligned(values.map(super::to_bf16));
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> __m256 {
+        unsafe {
+            let x = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(x))
+        }
+    }
+    #[inline(always)]
+    unsafe fn pair_bf16(low: __m256, high: __m256) -> __m256 {
+        unsafe {
+            let words = |x| {
+                let mut rounded = [0u16; 8];
+                Self::store_bf16(rounded.as_mut_ptr(), x);
+                _mm256_cvtepu16_epi32(_mm_loadu_si128(rounded.as_ptr().cast()))
+            };
+            let high = _mm256_slli_epi32::<16>(words(high));
+            _mm256_castsi256_ps(_mm256_or_si256(words(low), high))
         }
     }
 }
