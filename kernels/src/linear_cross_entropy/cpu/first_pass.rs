@@ -175,11 +175,13 @@ impl<W: Word> Group<'_, W> {
         }
         let mut largest = Largest([f32::NEG_INFINITY; ROWS], buffers.logits.n);
         unsafe { product::<L, W>(hidden, partial.len(), &buffers.logits, &mut largest) };
+        let mut raised = false;
         for (at, partial) in partial.iter().enumerate() {
-            if !above(partial) {
+            let (at, largest) = (row + at, largest.0[at]);
+            if !above(partial) || largest <= sums.reference[at] {
                 continue;
             }
-            let (at, largest) = (row + at, largest.0[at]);
+            raised = true;
             let factor = (sums.reference[at] - largest).exp();
             sums.reference[at] = largest;
             sums.exp[at] *= f64::from(factor);
@@ -189,7 +191,7 @@ impl<W: Word> Group<'_, W> {
                 hidden.iter_mut().for_each(|x| *x *= factor);
             }
         }
-        true
+        raised
     }
 }
 
