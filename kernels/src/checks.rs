@@ -42,6 +42,29 @@ pub(crate) fn values(primitive: &FloatTensor<Flex>) -> Vec<f64> {
     tensor::<Flex, 1>(flat).into_data().iter::<f64>().collect()
 }
 
+/// An f64 of each value of a tensor.
+pub(crate) fn doubles<const D: usize>(tensor: &Tensor<Flex, D>) -> Vec<f64> {
+    values(&primitive(tensor))
+}
+
+/// Runs with this many threads.
+pub(crate) fn with_threads<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build().unwrap().install(run)
+}
+
+/// Partial derivatives of `f` by central differences.
+pub(crate) fn differences(f: impl Fn(&[f64]) -> f64, at: &[f64]) -> Vec<f64> {
+    const STEP: f64 = 1e-5;
+    let moved = |i: usize, by: f64| {
+        let mut at = at.to_vec();
+        at[i] += by;
+        f(&at)
+    };
+    let slope = |i| (moved(i, STEP) - moved(i, -STEP)) / (2.0 * STEP);
+    (0..at.len()).map(slope).collect()
+}
+
 /// As a leaf of the graph, with a gradient or without.
 pub(crate) fn leaf<C: CheckpointStrategy, const D: usize>(
     tensor: &Tensor<Flex, D>,

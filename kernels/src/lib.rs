@@ -14,6 +14,7 @@ pub mod gemm;
 pub mod linear;
 pub mod linear_cross_entropy;
 pub mod norm_rope;
+mod pieces;
 mod plain;
 pub mod rms_norm;
 mod slot;
@@ -29,6 +30,7 @@ use burn::tensor::FloatDType;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, FloatTensorOps, IntTensor};
 use burn::tensor::{Shape, TensorMetadata};
+use gemm::lanes::Isa;
 use linear_cross_entropy::{LossAndGrads, LossInput, LossOutput, reference};
 use norm_rope::NormRopeInput;
 use rms_norm::NormInput;
@@ -238,6 +240,67 @@ impl KernelsWithGrads for burn_flex::Flex {
         of_x: bool,
     ) -> [Option<FloatTensor<Self>>; 2] {
         linear::cpu::backward(x, weight, upstream, of_x)
+    }
+
+    fn rms_norm_forward(input: NormInput<FloatTensor<Self>>) -> FloatTensor<Self> {
+        rms_norm::cpu::forward(Isa::detect(), input)
+    }
+
+    fn rms_norm_backward(
+        upstream: FloatTensor<Self>,
+        input: NormInput<FloatTensor<Self>>,
+        existing: Option<FloatTensor<Self>>,
+        need: [bool; 2],
+    ) -> [Option<FloatTensor<Self>>; 2] {
+        rms_norm::cpu::backward(Isa::detect(), upstream, input, existing, need)
+    }
+
+    fn add_rms_norm_forward(
+        delta: FloatTensor<Self>,
+        input: NormInput<FloatTensor<Self>>,
+    ) -> [FloatTensor<Self>; 2] {
+        rms_norm::cpu::add_forward(Isa::detect(), delta, input)
+    }
+
+    fn norm_rope_forward(input: NormRopeInput<FloatTensor<Self>>) -> FloatTensor<Self> {
+        norm_rope::cpu::forward(Isa::detect(), input)
+    }
+
+    fn norm_rope_backward(
+        upstream: FloatTensor<Self>,
+        input: NormRopeInput<FloatTensor<Self>>,
+        need: [bool; 2],
+    ) -> [Option<FloatTensor<Self>>; 2] {
+        norm_rope::cpu::backward(Isa::detect(), upstream, input, need)
+    }
+
+    fn swiglu_forward(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        swiglu::cpu::forward(Isa::detect(), gate, up)
+    }
+
+    fn swiglu_backward(
+        upstream: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 2] {
+        swiglu::cpu::backward(Isa::detect(), upstream, gate, up)
+    }
+
+    fn embedding_forward(
+        weight: FloatTensor<Self>,
+        tokens: IntTensor<Self>,
+        dtype: FloatDType,
+    ) -> FloatTensor<Self> {
+        embedding::cpu::forward(Isa::detect(), weight, tokens, dtype)
+    }
+
+    fn embedding_backward(
+        upstream: FloatTensor<Self>,
+        tokens: IntTensor<Self>,
+        existing: Option<FloatTensor<Self>>,
+        vocab: usize,
+    ) -> FloatTensor<Self> {
+        embedding::cpu::backward(Isa::detect(), upstream, tokens, existing, vocab)
     }
 }
 

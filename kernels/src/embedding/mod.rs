@@ -4,6 +4,7 @@
 //! rows are added to it in place.
 
 pub(crate) mod autodiff;
+pub(crate) mod cpu;
 pub(crate) mod reference;
 
 use burn::tensor::{FloatDType, Int, Tensor, TensorPrimitive};

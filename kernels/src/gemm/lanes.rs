@@ -40,6 +40,8 @@ pub trait Lanes: Copy + 'static {
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The sum of all lanes.
+    unsafe fn sum(x: Self::V) -> f32;
     /// The second where one is NaN.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// The second where one is NaN.
@@ -265,6 +267,11 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         each!(i => a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    unsafe fn sum(x: Self::V) -> f32 {
+        let [a, b, c, d]: [f32; 4] = each!(i => x[i] + x[i + 4]);
+        (a + c) + (b + d)
     }
     #[inline(always)]
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V {

@@ -4,6 +4,7 @@
 //! rotation of Su et al. (arXiv 2104.09864), of the pairs (c, c + head_dim / 2) as in transformers.
 
 pub(crate) mod autodiff;
+pub(crate) mod cpu;
 pub(crate) mod reference;
 
 use burn::tensor::{Tensor, TensorPrimitive};
@@ -24,7 +25,7 @@ pub struct NormRopeInput<F> {
 }
 
 /// Cosines and sines of the angles of each position, `[time, head_dim / 2]` each, f32.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Tables<F> {
     /// Cosines.
     pub cos: F,

@@ -1,6 +1,7 @@
 //! Root-mean-square norm (Zhang & Sennrich, arXiv 1910.07467), alone or with the residual addition before it.
 
 pub(crate) mod autodiff;
+pub(crate) mod cpu;
 pub(crate) mod reference;
 
 use burn::tensor::{Tensor, TensorPrimitive};
@@ -81,4 +82,4 @@ fn check<B: Kernels>(name: &str, x: &[usize], weight: &Tensor<B, 1>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,7 @@
 //! The gate of SwiGLU (Shazeer, arXiv 2002.05202).
 
 pub(crate) mod autodiff;
+pub(crate) mod cpu;
 pub(crate) mod reference;
 
 use burn::tensor::{Tensor, TensorPrimitive};

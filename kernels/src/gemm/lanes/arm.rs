@@ -47,6 +47,10 @@ impl Lanes for Neon {
         unsafe { vfmaq_f32(c, a, b) }
     }
     #[inline(always)]
+    unsafe fn sum(x: float32x4_t) -> f32 {
+        unsafe { vaddvq_f32(x) }
+    }
+    #[inline(always)]
     unsafe fn min(a: float32x4_t, b: float32x4_t) -> float32x4_t {
         unsafe { vbslq_f32(vcltq_f32(a, b), a, b) }
     }
