@@ -1,4 +1,4 @@
-use super::lanes::Isa;
+use super::lanes::{Isa, Lanes, Op, dispatch};
 use super::*;
 
 /// Values in about ±1 that repeat late.
@@ -251,4 +251,32 @@ fn bf16_rounds_to_nearest_even() {
         assert_eq!(to_bf16(x), want, "{x}");
     }
     assert!(from_bf16(to_bf16(f32::NAN)).is_nan());
+}
+
+/// Reads bf16 as a vector; gives its lanes and their sum.
+struct Read<'a>(&'a [u16; 16]);
+
+impl Op for Read<'_> {
+    type Out = (Vec<f32>, f32);
+
+    unsafe fn run<L: Lanes>(self) -> Self::Out {
+        let mut lanes = [0.0; 16];
+        unsafe {
+            let x = L::load_bf16(self.0.as_ptr());
+            L::store(lanes.as_mut_ptr(), x);
+            (lanes[..L::N].to_vec(), L::sum(x))
+        }
+    }
+}
+
+#[test]
+fn bf16_are_read_and_summed_with_every_instruction_set() {
+    // Powers of two with either sign: their sums are exact, and each is another.
+    let values: [f32; 16] = std::array::from_fn(|i| (-1f32).powi(i as i32) * 2f32.powi(i as i32));
+    for isa in Isa::available() {
+        // SAFETY: the instruction set is available, and no vector is longer than 16.
+        let (lanes, sum) = unsafe { dispatch(isa, Read(&values.map(to_bf16))) };
+        assert_eq!(lanes, values[..isa.lanes()], "{isa:?}");
+        assert_eq!(sum, lanes.iter().sum::<f32>(), "{isa:?}");
+    }
 }
