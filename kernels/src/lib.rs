@@ -242,6 +242,22 @@ impl KernelsWithGrads for burn_flex::Flex {
         linear::cpu::backward(x, weight, upstream, of_x)
     }
 
+    fn attention_forward(
+        input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        attention::cpu::forward(gemm::lanes::Isa::detect(), input)
+    }
+
+    fn attention_backward(
+        input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
+        out: FloatTensor<Self>,
+        logsumexp: FloatTensor<Self>,
+        upstream: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 3] {
+        let isa = gemm::lanes::Isa::detect();
+        attention::cpu::backward(isa, input, out, logsumexp, upstream)
+    }
+
     fn rms_norm_forward(input: NormInput<FloatTensor<Self>>) -> FloatTensor<Self> {
         rms_norm::cpu::forward(Isa::detect(), input)
     }

@@ -5,6 +5,7 @@
 //! (FlashAttention-2, arXiv 2307.08691).
 
 pub(crate) mod autodiff;
+pub(crate) mod cpu;
 pub(crate) mod reference;
 
 use burn::tensor::{Int, Tensor, TensorMetadata, TensorPrimitive};

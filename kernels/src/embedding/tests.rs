@@ -18,6 +18,7 @@ use crate::checks::{
     assert_close, doubles, gradient, leaf, numbers, primitive, random, values, with_threads,
 };
 use crate::gemm::lanes::Isa;
+use crate::gemm::word::Word;
 use crate::plain::cast;
 
 const VOCAB: usize = 11;
@@ -89,15 +90,19 @@ fn check_shape(isa: Isa, [count, vocab, width]: [usize; 3], dtype: FloatDType) {
     let ids = drawn(count, vocab);
     let tokens = tokens::<Flex>(&ids).into_primitive();
     let weight = random([vocab, width], 1, DType::F32);
+    let numbers = numbers(vocab * width, 1);
     let rows = cpu::forward(isa, primitive(&weight), tokens.clone(), dtype);
-    let rounded = doubles(&cast(weight.clone(), dtype.into()));
-    let want = ids
-        .iter()
-        .flat_map(|&id| &rounded[id as usize * width..][..width]);
-    let want: Vec<f64> = want.copied().collect();
+    let rounded = match dtype {
+        FloatDType::BF16 => |x: f32| u16::round(x).value(),
+        _ => |x: f32| x,
+    };
+    let values_of = |id: i64| &numbers[id as usize * width..][..width];
+    let want = ids.iter().flat_map(|&id| values_of(id));
+    let want: Vec<f64> = want.map(|&x| f64::from(rounded(x))).collect();
     assert_eq!((rows.dtype(), values(&rows)), (dtype.into(), want.clone()));
     let plain = reference::forward::<Flex>(primitive(&weight), tokens.clone(), dtype);
-    assert_eq!((plain.dtype(), values(&plain)), (dtype.into(), want));
+    // Burn rounds a few of those wrong that are near the middle of two bf16.
+    assert_close("plain rows", &values(&plain), &want, 0.0, 1e-2);
 
     let upstream = random([count, width], 2, dtype.into());
     for existing in [None, Some(random([vocab, width], 3, DType::F32))] {

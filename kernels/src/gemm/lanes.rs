@@ -48,7 +48,7 @@ pub trait Lanes: Copy + 'static {
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     /// To the nearest integer, ties to even.
     unsafe fn round(x: Self::V) -> Self::V;
-    /// `2^k` for integers k from -126 to 127.
+    /// `2^k` for integers k from -126 to 127; 0 for -127.
     unsafe fn pow2(k: Self::V) -> Self::V;
     /// `acc + a₀ b₀ + a₁ b₁`, where each lane of a and b holds two bf16, the first in the low bits.
     unsafe fn dot_bf16(acc: Self::V, a: Self::V, b: Self::V) -> Self::V;

@@ -295,7 +295,7 @@ fn buffers_are_taken_over_but_not_those_that_others_hold() {
 fn a_view_is_read_as_it_is_seen() {
     let wide = random::<3>([5, 4, 24], 1, DType::BF16);
     let view = wide.swap_dims(0, 1).narrow(2, 3, 16); // [4, 5, 16]
-    let copy = Tensor::from_data(view.to_data(), &Default::default());
+    let copy = Tensor::from_data(view.to_data(), (&Default::default(), DType::BF16));
     let weight = random([16], 2, DType::F32);
     let norm = |x: &Tensor<Flex, 3>| doubles(&rms_norm(x.clone(), weight.clone(), EPSILON));
     assert_eq!(norm(&view), norm(&copy));

@@ -28,7 +28,8 @@ pub(super) fn read(starts: &FlexTensor, time: usize) -> Vec<Documents> {
         other => panic!("attention: the documents' starts are {other:?}, not i64 or i32"),
     };
     let rows = starts.chunks_exact(time).enumerate();
-    rows.map(|(row, starts)| Documents::new(row, starts)).collect()
+    rows.map(|(row, starts)| Documents::new(row, starts))
+        .collect()
 }
 
 impl Documents {
@@ -57,10 +58,6 @@ impl Documents {
         }
     }
 
-    pub fn len(&self) -> usize {
-        self.starts.len()
-    }
-
     /// Positions that at least one of these sees.
     pub fn keys(&self, queries: Range<usize>) -> Range<usize> {
         self.starts[queries.start]..queries.end
@@ -70,9 +67,16 @@ impl Documents {
     pub fn queries(&self, keys: Range<usize>) -> Range<usize> {
         keys.start..self.ends[keys.end - 1]
     }
+}
 
-    /// Whether each of the queries sees each of the keys.
-    pub fn all(&self, queries: Range<usize>, keys: Range<usize>) -> bool {
-        keys.end <= queries.start + 1 && queries.end <= self.ends[keys.start]
-    }
+/// The part of a range that lies in a block, from the start of the block.
+pub(super) fn within(range: Range<usize>, block: &Range<usize>) -> Range<usize> {
+    let place = |position: usize| position.clamp(block.start, block.end) - block.start;
+    place(range.start)..place(range.end)
+}
+
+/// Puts `value` in the places that are not seen.
+pub(super) fn hide<T: Copy>(row: &mut [T], seen: Range<usize>, value: T) {
+    row[..seen.start].fill(value);
+    row[seen.end..].fill(value);
 }

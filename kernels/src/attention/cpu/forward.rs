@@ -1,29 +1,31 @@
 //! The forward pass: a task is a block of queries of a sequence, and goes over the keys that it sees.
 
 use std::f32::consts::{LN_2, LOG2_E};
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::Call;
-use super::element::Element;
+use super::documents::{hide, within};
 use super::pack::{self, Rows, padded};
-use super::tile::{At, Factors, Finish, product, scores};
+use super::tile::{Left, Panels, Product, Strip, Sums, strips, vectors, words};
 use crate::gemm::lanes::{Lanes, Op, dispatch};
 use crate::gemm::math;
+use crate::gemm::word::Word;
 
 /// Queries of a task.
 const QUERIES: usize = 64;
 /// Keys whose scores exist at a time, an even number.
 const KEYS: usize = 128;
 
-impl<E: Element> Call<'_, E> {
+impl<W: Word> Call<'_, W> {
     /// Result `[batch, time, heads, head_dim]` and logsumexp `[batch, heads, time]`.
-    pub fn forward(&self) -> (Vec<E>, Vec<f32>) {
+    pub fn forward(&self) -> (Vec<W>, Vec<f32>) {
         let sizes = self.sizes;
         let values = self.packed_values();
         let token = sizes.heads * sizes.head_dim;
-        let mut out = vec![E::of_f32(0.0); sizes.batch * sizes.time * token];
+        let mut out = vec![W::round(0.0); sizes.batch * sizes.time * token];
         let mut logsumexp = vec![0.0; sizes.batch * sizes.heads * sizes.time];
         let mut tasks = Vec::new();
         for (batch, out) in out.chunks_mut(sizes.time * token).enumerate() {
@@ -40,7 +42,10 @@ impl<E: Element> Call<'_, E> {
         }
         // The longest first, so that the threads end together.
         tasks.sort_by_key(|task| std::cmp::Reverse(task.work()));
-        let places: Vec<_> = tasks.iter().map(|task| (task.batch, task.queries.clone())).collect();
+        let places: Vec<_> = tasks
+            .iter()
+            .map(|task| (task.batch, task.queries.clone()))
+            .collect();
         let done: Vec<Vec<f32>> = tasks
             .into_par_iter()
             .with_max_len(1)
@@ -63,22 +68,24 @@ impl<E: Element> Call<'_, E> {
         let heads = packed.par_chunks_mut(self.packed_head()).enumerate();
         heads.for_each(|(index, to)| {
             let (batch, head) = (index / sizes.kv_heads, index % sizes.kv_heads);
-            pack::by_token(self.rows(self.value, batch, [head, sizes.kv_heads]), to);
+            let rows = self.rows(self.value, batch, [head, sizes.kv_heads]);
+            // SAFETY: the instruction set is available.
+            unsafe { dispatch(self.isa, Pack { rows, to }) }
         });
         packed
     }
 
     fn packed_head(&self) -> usize {
-        self.sizes.time.div_ceil(E::PER_WORD) * padded(self.sizes.head_dim)
+        self.sizes.time.div_ceil(W::PER_WORD) * padded(self.sizes.head_dim)
     }
 
     /// The rows of one of `heads` heads.
     pub(super) fn rows<'b>(
         &self,
-        values: &'b [E],
+        values: &'b [W],
         batch: usize,
         [head, heads]: [usize; 2],
-    ) -> Rows<'b, E> {
+    ) -> Rows<'b, W> {
         let sizes = self.sizes;
         let stride = heads * sizes.head_dim;
         Rows {
@@ -90,13 +97,28 @@ impl<E: Element> Call<'_, E> {
     }
 }
 
+/// Packs the values of a head.
+struct Pack<'a, W> {
+    rows: Rows<'a, W>,
+    to: &'a mut [f32],
+}
+
+impl<W: Word> Op for Pack<'_, W> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        unsafe { pack::by_token::<L, W>(self.rows, self.to) }
+    }
+}
+
 /// A block of queries, with all heads.
-struct Task<'a, E> {
-    call: &'a Call<'a, E>,
+struct Task<'a, W> {
+    call: &'a Call<'a, W>,
     values: &'a [f32],
     batch: usize,
     queries: Range<usize>,
-    out: &'a mut [E],
+    out: &'a mut [W],
 }
 
 /// What is known of a block of queries of one head after some of its keys.
@@ -109,13 +131,25 @@ struct State {
     max: [f32; QUERIES],
     /// Sums of `2^(score - max)`.
     sum: [f32; QUERIES],
-    /// What sums so far are multiplied with when the largest score has changed.
+    /// What sums so far are multiplied with, as the largest score has changed.
     correction: [f32; QUERIES],
     /// Sums of the values, `[queries, padded width]`.
     out: Vec<f32>,
 }
 
-impl<E: Element> Task<'_, E> {
+impl State {
+    /// Multiplies sums of values, where the largest score has changed.
+    #[inline(always)]
+    fn correct(&mut self, width: usize) {
+        for (out, &correction) in self.out.chunks_exact_mut(width).zip(&self.correction) {
+            if correction != 1.0 {
+                out.iter_mut().for_each(|x| *x *= correction);
+            }
+        }
+    }
+}
+
+impl<W: Word> Task<'_, W> {
     /// Keys that the queries see.
     fn keys(&self) -> Range<usize> {
         self.call.documents[self.batch].keys(self.queries.clone())
@@ -126,7 +160,7 @@ impl<E: Element> Task<'_, E> {
     }
 }
 
-impl<E: Element> Op for Task<'_, E> {
+impl<W: Word> Op for Task<'_, W> {
     /// Logsumexp `[heads, queries]`.
     type Out = Vec<f32>;
 
@@ -134,7 +168,7 @@ impl<E: Element> Op for Task<'_, E> {
     unsafe fn run<L: Lanes>(mut self) -> Vec<f32> {
         let sizes = self.call.sizes;
         let mut state = State {
-            query: vec![0.0; QUERIES * sizes.head_dim / E::PER_WORD],
+            query: vec![0.0; QUERIES * sizes.head_dim / W::PER_WORD],
             scores: vec![0.0; KEYS * QUERIES],
             max: [0.0; QUERIES],
             sum: [0.0; QUERIES],
@@ -150,22 +184,23 @@ impl<E: Element> Op for Task<'_, E> {
     }
 }
 
-impl<E: Element> Task<'_, E> {
+impl<W: Word> Task<'_, W> {
     #[inline(always)]
     unsafe fn head<L: Lanes>(&self, head: usize, state: &mut State) {
         let (call, sizes) = (self.call, self.call.sizes);
         let queries = call.rows(call.query, self.batch, [head, sizes.heads]);
-        pack::panels::<L, E>(queries.from(self.queries.start), &mut state.query);
+        pack::panels::<L, W>(queries.from(self.queries.start), &mut state.query);
         state.max.fill(f32::MIN);
         state.sum.fill(0.0);
         state.out.fill(0.0);
         let keys = self.keys();
         // Words of values hold tokens from an even one on.
-        for start in (keys.start / E::PER_WORD * E::PER_WORD..keys.end).step_by(KEYS) {
+        for start in (keys.start / W::PER_WORD * W::PER_WORD..keys.end).step_by(KEYS) {
             let keys = start..keys.end.min(start + KEYS);
             unsafe {
                 self.scores::<L>(head, keys.clone(), state);
-                softmax::<L, E>(keys.len(), sizes.scale(), state);
+                softmax::<L, W>(keys.len(), sizes.scale(), state);
+                state.correct(padded(sizes.head_dim));
                 self.add_values::<L>(head, keys, state);
             }
         }
@@ -175,27 +210,30 @@ impl<E: Element> Task<'_, E> {
     #[inline(always)]
     unsafe fn scores<L: Lanes>(&self, head: usize, keys: Range<usize>, state: &mut State) {
         let (call, sizes) = (self.call, self.call.sizes);
-        let documents = &call.documents[self.batch];
         let rows = call.rows(call.key, self.batch, [head / sizes.group(), sizes.kv_heads]);
-        let factors = Factors {
-            a: rows.row(keys.start).as_ptr().cast(),
-            a_row: rows.stride / E::PER_WORD,
-            a_step: 1,
-            b: state.query.as_ptr(),
-            b_step: L::PANEL * L::N,
-        };
-        let columns = |rows: Range<usize>| {
-            let keys = keys.start + rows.start..keys.start + rows.end;
-            self.columns(documents.queries(keys))
-        };
-        let steps = sizes.head_dim / E::PER_WORD;
-        let store = Store(state.scores.as_mut_ptr());
-        unsafe { scores::<L, E, _>(factors, keys.len(), steps, columns, &store, QUERIES) };
-        if self.queries.len() < QUERIES || !documents.all(self.queries.clone(), keys.clone()) {
-            for (row, scores) in state.scores.chunks_exact_mut(QUERIES).take(keys.len()).enumerate() {
-                let seen = columns(row..row + 1);
-                scores[..seen.start].fill(f32::NEG_INFINITY);
-                scores[seen.end..].fill(f32::NEG_INFINITY);
+        let steps = sizes.head_dim / W::PER_WORD;
+        let query = Panels::packed::<L>(&state.query, steps);
+        for (row, count) in strips::<L>(keys.len(), query.width) {
+            let first = keys.start + row;
+            let seen = self.columns(first..first + count);
+            let scores = &mut state.scores[row * QUERIES..][..count * QUERIES];
+            let strip = Strip::<W> {
+                left: Left::rows::<W>(rows.from(first)),
+                right: query,
+                rows: count,
+                columns: vectors::<L>(&seen),
+                steps,
+                sums: Sums {
+                    to: scores.as_mut_ptr(),
+                    stride: QUERIES,
+                    add: false,
+                },
+                word: PhantomData,
+            };
+            unsafe { strip.compute(call.isa) };
+            for (key, scores) in scores.chunks_exact_mut(QUERIES).enumerate() {
+                let seen = self.columns(first + key..first + key + 1);
+                hide(scores, seen, f32::NEG_INFINITY);
             }
         }
         if !keys.len().is_multiple_of(2) {
@@ -203,40 +241,42 @@ impl<E: Element> Task<'_, E> {
         }
     }
 
-    /// Of this block, which of the queries.
+    /// Of this block, the queries that see some of the keys.
     #[inline(always)]
-    fn columns(&self, queries: Range<usize>) -> Range<usize> {
-        let Range { start, end } = self.queries;
-        let column = |query: usize| query.clamp(start, end) - start;
-        column(queries.start)..column(queries.end)
+    fn columns(&self, keys: Range<usize>) -> Range<usize> {
+        let seen = self.call.documents[self.batch].queries(keys);
+        within(seen, &self.queries)
     }
 
-    /// Corrects the sums, and adds the values of these keys, weighted.
+    /// Adds the values of these keys, weighted.
     #[inline(always)]
     unsafe fn add_values<L: Lanes>(&self, head: usize, keys: Range<usize>, state: &mut State) {
         let (call, sizes) = (self.call, self.call.sizes);
         let documents = &call.documents[self.batch];
         let width = padded(sizes.head_dim);
         let packed = (self.batch * sizes.kv_heads + head / sizes.group()) * call.packed_head();
-        let factors = Factors {
-            a: state.scores.as_ptr(),
-            a_row: 1,
-            a_step: QUERIES * E::PER_WORD,
-            b: self.values[packed + keys.start / E::PER_WORD * width..].as_ptr(),
-            b_step: width,
-        };
+        let values = &self.values[packed + keys.start / W::PER_WORD * width..];
         let first = self.queries.start;
         let steps = |rows: Range<usize>| {
             let seen = documents.keys(first + rows.start..first + rows.end);
-            let step = |key: usize| key.clamp(keys.start, keys.end) - keys.start;
-            step(seen.start) / E::PER_WORD..step(seen.end).div_ceil(E::PER_WORD)
+            words::<W>(within(seen, &keys))
         };
-        let add = CorrectAndAdd {
-            to: state.out.as_mut_ptr(),
-            stride: width,
-            correction: &state.correction,
+        let product = Product {
+            left: Left {
+                words: state.scores.as_ptr(),
+                row: 1,
+                step: QUERIES * W::PER_WORD,
+            },
+            right: Panels::rows::<L>(values, width),
+            rows: self.queries.len(),
+            columns: width,
+            sums: Sums {
+                to: state.out.as_mut_ptr(),
+                stride: width,
+                add: true,
+            },
         };
-        unsafe { product::<L, E, _>(factors, self.queries.len(), width, steps, &add) };
+        unsafe { product.compute::<L, W>(call.isa, steps) };
     }
 
     /// Divides by the sums.
@@ -249,7 +289,7 @@ impl<E: Element> Task<'_, E> {
             let inverse = sum.recip();
             let to = &mut token[head * sizes.head_dim..][..sizes.head_dim];
             for (to, x) in to.iter_mut().zip(row) {
-                *to = E::of_f32(x * inverse);
+                *to = W::round(x * inverse);
             }
             logsumexp.push(max * LN_2 + sum.ln());
         }
@@ -258,7 +298,7 @@ impl<E: Element> Task<'_, E> {
 
 /// Turns scores into shares that are not yet divided by their sum, as words along the keys, and takes them into the sums.
 #[inline(always)]
-unsafe fn softmax<L: Lanes, E: Element>(keys: usize, scale: f32, state: &mut State) {
+unsafe fn softmax<L: Lanes, W: Word>(keys: usize, scale: f32, state: &mut State) {
     for column in (0..QUERIES).step_by(L::N) {
         unsafe {
             let scores = state.scores.as_mut_ptr().add(column);
@@ -275,63 +315,22 @@ unsafe fn softmax<L: Lanes, E: Element>(keys: usize, scale: f32, state: &mut Sta
             let mut sum = L::splat(0.0);
             for key in (0..keys).step_by(2) {
                 let row = scores.add(key * QUERIES);
-                let share = |row: *const f32| {
-                    math::exp2::<L>(L::fma(L::load(row), scale, minus_max))
-                };
-                let shares = [share(row), share(row.add(QUERIES))];
-                sum = L::add(sum, L::add(shares[0], shares[1]));
-                E::store_words::<L>(row, QUERIES, shares);
+                let mut shares = [minus_max; 2];
+                for (index, share) in shares.iter_mut().enumerate() {
+                    let score = L::load(row.add(index * QUERIES));
+                    *share = math::exp2::<L>(L::fma(score, scale, minus_max));
+                }
+                let [first, second] = shares;
+                sum = L::add(sum, L::add(first, second));
+                L::store(row, W::words::<L>(first, second));
+                if W::PER_WORD == 1 {
+                    L::store(row.add(QUERIES), second);
+                }
             }
             let sums = state.sum.as_mut_ptr().add(column);
             L::store(sums, L::fma(L::load(sums), correction, sum));
             L::store(state.max.as_mut_ptr().add(column), max);
             L::store(state.correction.as_mut_ptr().add(column), correction);
-        }
-    }
-}
-
-/// Stores scores.
-struct Store(*mut f32);
-
-impl Finish for Store {
-    #[inline(always)]
-    unsafe fn finish<L: Lanes, const ROWS: usize, const VECTORS: usize>(
-        &self,
-        sums: &[[L::V; VECTORS]; ROWS],
-        at: At,
-    ) {
-        for (row, sums) in sums.iter().enumerate() {
-            for (vector, sum) in sums.iter().enumerate() {
-                let place = (at.row + row) * QUERIES + at.column + vector * L::N;
-                unsafe { L::store(self.0.add(place), *sum) };
-            }
-        }
-    }
-}
-
-/// `to ← to · correction + sums`
-struct CorrectAndAdd<'a> {
-    to: *mut f32,
-    stride: usize,
-    correction: &'a [f32; QUERIES],
-}
-
-impl Finish for CorrectAndAdd<'_> {
-    #[inline(always)]
-    unsafe fn finish<L: Lanes, const ROWS: usize, const VECTORS: usize>(
-        &self,
-        sums: &[[L::V; VECTORS]; ROWS],
-        at: At,
-    ) {
-        for (row, sums) in sums.iter().enumerate() {
-            unsafe {
-                let correction = L::splat(self.correction[at.row + row]);
-                for (vector, sum) in sums.iter().enumerate() {
-                    let place = (at.row + row) * self.stride + at.column + vector * L::N;
-                    let to = self.to.add(place);
-                    L::store(to, L::fma(L::load(to), correction, *sum));
-                }
-            }
         }
     }
 }

@@ -8,28 +8,30 @@
 
 mod backward;
 mod documents;
-mod element;
 mod forward;
 mod pack;
 mod tile;
+mod unpack;
 
-use burn::tensor::{Bytes, DType, Shape, bf16};
-use burn_flex::{Flex, FlexTensor, Layout};
+use burn::tensor::{DType, Shape};
+use burn_flex::{Flex, FlexTensor};
 
+use self::backward::Made;
 use self::documents::Documents;
-use self::element::Element;
 use super::{AttentionInput, Sizes, reference};
 use crate::gemm::lanes::Isa;
+use crate::gemm::word::Word;
+use crate::storage::{slice, tensor};
 
 type Input = AttentionInput<FlexTensor, FlexTensor>;
 
 /// Operands in memory as `[batch, time, heads, head_dim]`, and what to compute with.
-struct Call<'a, E> {
+struct Call<'a, W> {
     isa: Isa,
     sizes: Sizes,
-    query: &'a [E],
-    key: &'a [E],
-    value: &'a [E],
+    query: &'a [W],
+    key: &'a [W],
+    value: &'a [W],
     /// Of each sequence.
     documents: Vec<Documents>,
 }
@@ -38,7 +40,7 @@ struct Call<'a, E> {
 pub(crate) fn forward(isa: Isa, input: Input) -> (FlexTensor, FlexTensor) {
     match dtype(&input) {
         Some(DType::F32) => forward_of::<f32>(isa, input),
-        Some(DType::BF16) => forward_of::<bf16>(isa, input),
+        Some(DType::BF16) => forward_of::<u16>(isa, input),
         _ => reference::forward::<Flex>(input),
     }
 }
@@ -53,7 +55,7 @@ pub(crate) fn backward(
 ) -> [FlexTensor; 3] {
     match dtype(&input) {
         Some(DType::F32) => backward_of::<f32>(isa, input, [out, logsumexp, upstream]),
-        Some(DType::BF16) => backward_of::<bf16>(isa, input, [out, logsumexp, upstream]),
+        Some(DType::BF16) => backward_of::<u16>(isa, input, [out, logsumexp, upstream]),
         _ => reference::backward::<Flex>(input, out, logsumexp, upstream),
     }
 }
@@ -65,10 +67,10 @@ fn dtype(input: &Input) -> Option<DType> {
     same.then_some(dtype)
 }
 
-fn forward_of<E: Element>(isa: Isa, input: Input) -> (FlexTensor, FlexTensor) {
+fn forward_of<W: Word>(isa: Isa, input: Input) -> (FlexTensor, FlexTensor) {
     let sizes = Sizes::of(&input);
     let tensors = [input.query, input.key, input.value].map(|tensor| tensor.to_contiguous());
-    let (out, logsumexp) = call::<E>(isa, sizes, &tensors, &input.starts).forward();
+    let (out, logsumexp) = call::<W>(isa, sizes, &tensors, &input.starts).forward();
     let shape = [sizes.batch, sizes.heads, sizes.time];
     (
         tensor(out, tensors[0].layout().shape().clone()),
@@ -76,16 +78,22 @@ fn forward_of<E: Element>(isa: Isa, input: Input) -> (FlexTensor, FlexTensor) {
     )
 }
 
-fn backward_of<E: Element>(
+fn backward_of<W: Word>(
     isa: Isa,
     input: Input,
     [out, logsumexp, upstream]: [FlexTensor; 3],
 ) -> [FlexTensor; 3] {
     let sizes = Sizes::of(&input);
     let tensors = [input.query, input.key, input.value].map(|tensor| tensor.to_contiguous());
-    let [out, logsumexp, upstream] = [out, logsumexp, upstream].map(|tensor| tensor.to_contiguous());
-    let call = call::<E>(isa, sizes, &tensors, &input.starts);
-    let [query, key, value] = call.backward(slice(&out), slice(&logsumexp), slice(&upstream));
+    let [out, logsumexp, upstream] =
+        [out, logsumexp, upstream].map(|tensor| tensor.to_contiguous());
+    let call = call::<W>(isa, sizes, &tensors, &input.starts);
+    let made = Made {
+        out: slice(&out),
+        logsumexp: slice(&logsumexp),
+        upstream: slice(&upstream),
+    };
+    let [query, key, value] = call.backward(made);
     let [of_query, of_key, of_value] = tensors.map(|tensor| tensor.layout().shape().clone());
     [
         tensor(query, of_query),
@@ -94,12 +102,12 @@ fn backward_of<E: Element>(
     ]
 }
 
-fn call<'a, E: Element>(
+fn call<'a, W: Word>(
     isa: Isa,
     sizes: Sizes,
     [query, key, value]: &'a [FlexTensor; 3],
     starts: &FlexTensor,
-) -> Call<'a, E> {
+) -> Call<'a, W> {
     Call {
         isa,
         sizes,
@@ -108,14 +116,4 @@ fn call<'a, E: Element>(
         value: slice(value),
         documents: documents::read(starts, sizes.time),
     }
-}
-
-fn slice<E: Element>(tensor: &FlexTensor) -> &[E] {
-    E::slice(tensor)
-        .unwrap_or_else(|| panic!("attention: a tensor is {:?}, not {:?}", tensor.dtype(), E::dtype()))
-}
-
-fn tensor<E: burn::tensor::Element>(values: Vec<E>, shape: Shape) -> FlexTensor {
-    let bytes = Bytes::from_elems(values);
-    FlexTensor::new(bytes, Layout::contiguous(shape), E::dtype())
 }

@@ -1,7 +1,7 @@
 //! Operands in the order in which products read them, as words.
 
-use super::element::Element;
 use crate::gemm::lanes::Lanes;
+use crate::gemm::word::Word;
 
 /// Widths are padded to this many values, a multiple of any vector.
 const PAD: usize = 16;
@@ -13,17 +13,28 @@ pub(super) fn padded(head_dim: usize) -> usize {
 
 /// The rows of a head: `[tokens, head_dim]`, its tokens `stride` values apart.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a, E> {
+pub(super) struct Rows<'a, W> {
     /// From the first value of the first row on.
-    pub values: &'a [E],
+    pub values: &'a [W],
     pub stride: usize,
     pub tokens: usize,
     pub head_dim: usize,
 }
 
-impl<'a, E: Element> Rows<'a, E> {
-    pub fn row(&self, token: usize) -> &'a [E] {
+impl<'a, W: Word> Rows<'a, W> {
+    pub fn row(&self, token: usize) -> &'a [W] {
         &self.values[token * self.stride..][..self.head_dim]
+    }
+
+    /// Values of a row, 0 where there is none.
+    #[inline(always)]
+    unsafe fn vector<L: Lanes>(&self, token: usize, column: usize) -> L::V {
+        if token >= self.tokens || column >= self.head_dim {
+            return unsafe { L::splat(0.0) };
+        }
+        let row = self.row(token);
+        let count = (self.head_dim - column).min(L::N);
+        unsafe { W::load_part::<L>(row.as_ptr().add(column), count) }
     }
 
     /// The rows from `token` on.
@@ -38,24 +49,22 @@ impl<'a, E: Element> Rows<'a, E> {
 
 /// Rows as the second factor of a product that sums over tokens: `[words, padded width]`, where a word holds values of
 /// tokens that follow each other; 0 where there is no token or value.
+///
+/// # Safety
+/// As [`Lanes`].
 #[inline(always)]
-pub(super) fn by_token<E: Element>(rows: Rows<E>, to: &mut [f32]) {
+pub(super) unsafe fn by_token<L: Lanes, W: Word>(rows: Rows<W>, to: &mut [f32]) {
     let width = padded(rows.head_dim);
     for (word, to) in to.chunks_exact_mut(width).enumerate() {
-        let token = word * E::PER_WORD;
-        let (to, rest) = to.split_at_mut(rows.head_dim);
-        rest.fill(0.0);
-        if token + E::PER_WORD <= rows.tokens {
-            let (first, last) = (rows.row(token), rows.row(token + E::PER_WORD - 1));
-            for ((to, &first), &last) in to.iter_mut().zip(first).zip(last) {
-                *to = E::word([first, last]);
+        for column in (0..width).step_by(L::N) {
+            unsafe {
+                let first = rows.vector::<L>(word * W::PER_WORD, column);
+                let words = match W::PER_WORD {
+                    1 => first,
+                    _ => W::words::<L>(first, rows.vector::<L>(word * W::PER_WORD + 1, column)),
+                };
+                L::store(to.as_mut_ptr().add(column), words);
             }
-        } else if token < rows.tokens {
-            for (to, &first) in to.iter_mut().zip(rows.row(token)) {
-                *to = E::word([first, E::of_f32(0.0)]);
-            }
-        } else {
-            to.fill(0.0);
         }
     }
 }
@@ -63,16 +72,17 @@ pub(super) fn by_token<E: Element>(rows: Rows<E>, to: &mut [f32]) {
 /// Rows as the second factor of a product that sums over the width, transposed: panels `[words, PANEL · N]`, whose columns
 /// are tokens, 0 where there is none.
 #[inline(always)]
-pub(super) fn panels<L: Lanes, E: Element>(rows: Rows<E>, to: &mut [f32]) {
-    let words = rows.head_dim / E::PER_WORD;
+pub(super) fn panels<L: Lanes, W: Word>(rows: Rows<W>, to: &mut [f32]) {
+    let words = rows.head_dim / W::PER_WORD;
     let width = L::PANEL * L::N;
     for (panel, to) in to.chunks_exact_mut(words * width).enumerate() {
         for column in 0..width {
             let token = panel * width + column;
             if token < rows.tokens {
-                let values = rows.row(token).chunks_exact(E::PER_WORD);
-                for (to, values) in to[column..].iter_mut().step_by(width).zip(values) {
-                    *to = E::word([values[0], values[E::PER_WORD - 1]]);
+                let from = rows.row(token).as_ptr().cast::<f32>();
+                for (word, to) in to[column..].iter_mut().step_by(width).enumerate() {
+                    // SAFETY: a row has these words.
+                    *to = unsafe { from.add(word).read_unaligned() };
                 }
             } else {
                 for to in to[column..].iter_mut().step_by(width) {

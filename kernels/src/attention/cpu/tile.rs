@@ -1,184 +1,260 @@
 //! Products of small matrices whose sums stay in registers.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::element::Element;
-use crate::gemm::lanes::Lanes;
+use super::pack::Rows;
+use crate::gemm::lanes::{Isa, Lanes, Op, dispatch};
+use crate::gemm::word::Word;
 
-/// Where the factors of `A · B` lie, in words. B's rows are contiguous.
+/// The second factor of a product, in panels of columns.
 #[derive(Clone, Copy)]
-pub(super) struct Factors {
-    pub a: *const f32,
-    /// From a row of A to the next.
-    pub a_row: usize,
-    /// From a column of A to the next.
-    pub a_step: usize,
-    pub b: *const f32,
-    /// From a row of B to the next.
-    pub b_step: usize,
-}
-
-/// What is done with the sums of a tile.
-pub(super) trait Finish {
-    /// # Safety
-    /// As [`Lanes`].
-    unsafe fn finish<L: Lanes, const ROWS: usize, const VECTORS: usize>(
-        &self,
-        sums: &[[L::V; VECTORS]; ROWS],
-        at: At,
-    );
-}
-
-/// Place of a tile in the result, in values.
-#[derive(Clone, Copy)]
-pub(super) struct At {
+pub(super) struct Panels {
+    pub words: *const f32,
+    /// Words from a row of a panel to the next.
     pub row: usize,
-    pub column: usize,
+    /// Columns of a panel, a multiple of `N` and at most `PANEL` vectors.
+    pub width: usize,
+    /// Words from a panel to the next.
+    pub panel: usize,
 }
 
-/// Rows of a tile of so many vectors, so that the sums fill 24 of 32 registers, or 12 of 16.
-#[inline(always)]
-fn height<L: Lanes>(vectors: usize, left: usize) -> usize {
-    let limit = 6 * L::PANEL / vectors;
-    let fits = |height: &usize| *height <= limit && *height <= left;
-    [8, 6, 4, 2].into_iter().find(fits).unwrap_or(1)
-}
-
-/// The first `rows` rows of a product and a multiple of `N` columns, summed over the `steps` (in words) that matter to the
-/// rows of a tile.
-///
-/// # Safety
-/// As [`Lanes`], and the factors have these rows, columns and steps.
-#[inline(always)]
-pub(super) unsafe fn product<L: Lanes, E: Element, F: Finish>(
-    factors: Factors,
-    rows: usize,
-    columns: usize,
-    steps: impl Fn(Range<usize>) -> Range<usize>,
-    finish: &F,
-) {
-    let vectors = columns / L::N;
-    let panels = vectors.div_ceil(L::PANEL);
-    let mut first = 0;
-    for panel in 0..panels {
-        let width = (vectors - first).div_ceil(panels - panel);
-        let mut row = 0;
-        while row < rows {
-            let height = height::<L>(width, rows - row);
-            let steps = steps(row..row + height);
-            if !steps.is_empty() {
-                let factors = Factors {
-                    a: unsafe { factors.a.add(row * factors.a_row + steps.start * factors.a_step) },
-                    b: unsafe { factors.b.add(first * L::N + steps.start * factors.b_step) },
-                    ..factors
-                };
-                let at = At {
-                    row,
-                    column: first * L::N,
-                };
-                unsafe { tile::<L, E, F>(factors, [height, width], steps.len(), at, finish) };
-            }
-            row += height;
+impl Panels {
+    /// A matrix in rows of `width` values, cut into panels of about the same width.
+    #[inline(always)]
+    pub fn rows<L: Lanes>(words: &[f32], width: usize) -> Self {
+        let vectors = width / L::N;
+        let columns = vectors.div_ceil(vectors.div_ceil(L::PANEL)) * L::N;
+        Self {
+            words: words.as_ptr(),
+            row: width,
+            width: columns,
+            panel: columns,
         }
-        first += width;
+    }
+
+    /// [`pack::panels`](super::pack::panels) of `steps` words.
+    #[inline(always)]
+    pub fn packed<L: Lanes>(words: &[f32], steps: usize) -> Self {
+        let width = L::PANEL * L::N;
+        Self {
+            words: words.as_ptr(),
+            row: width,
+            width,
+            panel: width * steps,
+        }
     }
 }
 
-/// Up to `PANEL` vectors of up to 8 rows, as many as [`height`] allows.
-///
-/// # Safety
-/// As [`product`].
-#[inline(always)]
-unsafe fn tile<L: Lanes, E: Element, F: Finish>(
-    factors: Factors,
-    [rows, vectors]: [usize; 2],
-    steps: usize,
-    at: At,
-    finish: &F,
-) {
-    macro_rules! heights {
-        ($vectors:literal: $($rows:literal)*) => {
-            match rows {
-                $($rows => unsafe { sum::<L, E, F, $rows, $vectors>(factors, steps, at, finish) },)*
-                _ => unreachable!("a height of another width"),
-            }
-        };
-    }
-    match vectors {
-        1 => heights!(1: 1 2 4 6 8),
-        2 => heights!(2: 1 2 4 6 8),
-        3 => heights!(3: 1 2 4 6 8),
-        4 => heights!(4: 1 2 4 6),
-        _ => unreachable!("more vectors than a panel has"),
+/// The first factor, in words. It may lie at odd addresses.
+#[derive(Clone, Copy)]
+pub(super) struct Left {
+    pub words: *const f32,
+    /// From a row to the next.
+    pub row: usize,
+    /// From a step of the sum to the next.
+    pub step: usize,
+}
+
+impl Left {
+    /// Rows where they lie.
+    #[inline(always)]
+    pub fn rows<W: Word>(rows: Rows<W>) -> Self {
+        Self {
+            words: rows.values.as_ptr().cast(),
+            row: rows.stride / W::PER_WORD,
+            step: 1,
+        }
     }
 }
 
+/// Where sums go.
+#[derive(Clone, Copy)]
+pub(super) struct Sums {
+    pub to: *mut f32,
+    /// From a row to the next.
+    pub stride: usize,
+    /// Whether they are added to what is there.
+    pub add: bool,
+}
+
+/// First row and number of rows of each strip: the sums of a strip and a panel fill 24 of 32 registers, or 12 of 16. Only
+/// the last strip may have an odd number of rows, one.
 #[inline(always)]
-unsafe fn sum<L: Lanes, E: Element, F: Finish, const ROWS: usize, const VECTORS: usize>(
-    factors: Factors,
-    steps: usize,
-    at: At,
-    finish: &F,
-) {
-    unsafe {
-        let mut sums = [[L::splat(0.0); VECTORS]; ROWS];
-        let Factors { mut a, mut b, .. } = factors;
-        for _ in 0..steps {
-            let mut columns = [L::splat(0.0); VECTORS];
-            for (vector, column) in columns.iter_mut().enumerate() {
-                *column = L::load(b.add(vector * L::N));
+pub(super) fn strips<L: Lanes>(rows: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
+    let limit = 6 * L::PANEL * L::N / width;
+    let mut row = 0;
+    std::iter::from_fn(move || {
+        let fits = |height: &usize| *height <= limit && *height <= rows - row;
+        let height = [8, 6, 4, 2, 1].into_iter().find(fits)?;
+        row += height;
+        Some((row - height, height))
+    })
+}
+
+/// The whole vectors that a range of columns touches.
+#[inline(always)]
+pub(super) fn vectors<L: Lanes>(columns: &Range<usize>) -> Range<usize> {
+    columns.start / L::N * L::N..columns.end.next_multiple_of(L::N)
+}
+
+/// The words that a range of values touches.
+#[inline(always)]
+pub(super) fn words<W: Word>(values: Range<usize>) -> Range<usize> {
+    values.start / W::PER_WORD..values.end.div_ceil(W::PER_WORD)
+}
+
+/// The product of a few rows with some columns, in words of `W`.
+pub(super) struct Strip<W> {
+    pub left: Left,
+    pub right: Panels,
+    /// One of the numbers of [`strips`].
+    pub rows: usize,
+    /// Multiples of `N`.
+    pub columns: Range<usize>,
+    /// Words that are summed over.
+    pub steps: usize,
+    /// To the first row, and the first column of the factor.
+    pub sums: Sums,
+    pub word: PhantomData<W>,
+}
+
+impl<W: Word> Strip<W> {
+    /// Computes it. This is a call, so that the many shapes of a tile are compiled once.
+    ///
+    /// # Safety
+    /// As [`Lanes`]; the factors and sums have these rows, columns and steps.
+    pub unsafe fn compute(self, isa: Isa) {
+        unsafe { dispatch(isa, self) }
+    }
+}
+
+impl<W: Word> Op for Strip<W> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let Range { mut start, end } = self.columns;
+        while start < end {
+            let (panel, offset) = (start / self.right.width, start % self.right.width);
+            let width = (self.right.width - offset).min(end - start);
+            unsafe {
+                let right = self.right.words.add(panel * self.right.panel + offset);
+                let to = self.sums.to.add(start);
+                self.tile::<L>(right, to, width / L::N);
             }
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let a = L::splat(a.add(row * factors.a_row).read_unaligned());
-                for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = E::multiply_add::<L>(a, column, *sum);
+            start += width;
+        }
+    }
+}
+
+impl<W: Word> Strip<W> {
+    #[inline(always)]
+    unsafe fn tile<L: Lanes>(&self, right: *const f32, to: *mut f32, vectors: usize) {
+        macro_rules! heights {
+            ($vectors:literal: $($rows:literal)*) => {
+                match self.rows {
+                    $($rows => unsafe { self.sum::<L, $rows, $vectors>(right, to) },)*
+                    _ => unreachable!("a strip of this width has another number of rows"),
+                }
+            };
+        }
+        match vectors {
+            1 => heights!(1: 1 2 4 6 8),
+            2 => heights!(2: 1 2 4 6 8),
+            3 => heights!(3: 1 2 4 6 8),
+            4 => heights!(4: 1 2 4 6),
+            _ => unreachable!("a panel has at most 4 vectors"),
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum<L: Lanes, const ROWS: usize, const VECTORS: usize>(
+        &self,
+        mut right: *const f32,
+        to: *mut f32,
+    ) {
+        unsafe {
+            let mut sums = [[L::splat(0.0); VECTORS]; ROWS];
+            let mut left = self.left.words;
+            for _ in 0..self.steps {
+                let mut columns = [L::splat(0.0); VECTORS];
+                for (vector, column) in columns.iter_mut().enumerate() {
+                    *column = L::load(right.add(vector * L::N));
+                }
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = L::splat(left.add(row * self.left.row).read_unaligned());
+                    for (sum, column) in sums.iter_mut().zip(columns) {
+                        *sum = W::madd::<L>(*sum, x, column);
+                    }
+                }
+                left = left.add(self.left.step);
+                right = right.add(self.right.row);
+            }
+            for (row, sums) in sums.into_iter().enumerate() {
+                for (vector, sum) in sums.into_iter().enumerate() {
+                    let to = to.add(row * self.sums.stride + vector * L::N);
+                    let sum = if self.sums.add {
+                        L::add(L::load(to), sum)
+                    } else {
+                        sum
+                    };
+                    L::store(to, sum);
                 }
             }
-            a = a.add(factors.a_step);
-            b = b.add(factors.b_step);
         }
-        finish.finish::<L, ROWS, VECTORS>(&sums, at);
     }
 }
 
-/// The scores of `keys` rows of A with queries that lie transposed in [`panels`](super::pack::panels), for those `columns`
-/// that matter to the rows of a tile, rounded to whole vectors.
-///
-/// # Safety
-/// As [`product`].
-#[inline(always)]
-pub(super) unsafe fn scores<L: Lanes, E: Element, F: Finish>(
-    factors: Factors,
-    keys: usize,
-    steps: usize,
-    columns: impl Fn(Range<usize>) -> Range<usize>,
-    finish: &F,
-    queries: usize,
-) {
-    let width = L::PANEL * L::N;
-    for panel in 0..queries / width {
-        let mut row = 0;
-        while row < keys {
-            let height = height::<L>(L::PANEL, keys - row);
-            let columns = columns(row..row + height);
-            let first = (columns.start / L::N).max(panel * L::PANEL);
-            let last = columns.end.div_ceil(L::N).min((panel + 1) * L::PANEL);
-            if first < last {
-                let at = At {
-                    row,
-                    column: first * L::N,
-                };
-                let factors = Factors {
-                    a: unsafe { factors.a.add(row * factors.a_row) },
-                    b: unsafe {
-                        let panel_start = panel * width * steps;
-                        factors.b.add(panel_start + (first - panel * L::PANEL) * L::N)
-                    },
-                    ..factors
-                };
-                unsafe { tile::<L, E, F>(factors, [height, last - first], steps, at, finish) };
+/// `left · right` for `rows` rows and `columns` columns; a strip is summed over those of the `steps` that matter to its rows.
+pub(super) struct Product {
+    pub left: Left,
+    pub right: Panels,
+    pub rows: usize,
+    pub columns: usize,
+    pub sums: Sums,
+}
+
+impl Product {
+    /// Computes it. Strips without steps are left as they are.
+    ///
+    /// # Safety
+    /// As [`Strip::compute`].
+    #[inline(always)]
+    pub unsafe fn compute<L: Lanes, W: Word>(
+        self,
+        isa: Isa,
+        steps: impl Fn(Range<usize>) -> Range<usize>,
+    ) {
+        let Self {
+            left, right, sums, ..
+        } = self;
+        for (row, rows) in strips::<L>(self.rows, right.width) {
+            let steps = steps(row..row + rows);
+            if steps.is_empty() {
+                continue;
             }
-            row += height;
+            unsafe {
+                let strip = Strip::<W> {
+                    left: Left {
+                        words: left.words.add(row * left.row + steps.start * left.step),
+                        ..left
+                    },
+                    right: Panels {
+                        words: right.words.add(steps.start * right.row),
+                        ..right
+                    },
+                    rows,
+                    columns: 0..self.columns,
+                    steps: steps.len(),
+                    sums: Sums {
+                        to: sums.to.add(row * sums.stride),
+                        ..sums
+                    },
+                    word: PhantomData,
+                };
+                strip.compute(isa);
+            }
         }
     }
 }
