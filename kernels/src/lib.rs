@@ -6,10 +6,12 @@
 //! from `B`'s [`KernelsWithGrads`]. What the optimizer does between steps is [`OptimizerKernels`].
 
 pub mod adamw;
+pub mod attention;
 #[cfg(test)]
 mod checks;
 pub mod embedding;
 pub mod gemm;
+pub mod linear;
 pub mod linear_cross_entropy;
 pub mod norm_rope;
 mod pieces;
@@ -21,11 +23,13 @@ mod storage;
 pub mod swiglu;
 
 use adamw::{Parameter, Rule, Updated};
+use attention::AttentionInput;
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::tensor::FloatDType;
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::{FloatTensor, IntTensor};
+use burn::tensor::ops::{FloatTensor, FloatTensorOps, IntTensor};
+use burn::tensor::{Shape, TensorMetadata};
 use gemm::lanes::Isa;
 use linear_cross_entropy::{LossAndGrads, LossInput, LossOutput, reference};
 use norm_rope::NormRopeInput;
@@ -35,6 +39,12 @@ use rms_norm::NormInput;
 pub trait Kernels: Backend {
     /// See [`linear_cross_entropy::linear_cross_entropy`].
     fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>>;
+
+    /// See [`linear::linear`].
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// See [`attention::attention`].
+    fn attention(input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>) -> FloatTensor<Self>;
 
     /// See [`rms_norm::rms_norm`].
     fn rms_norm(input: NormInput<FloatTensor<Self>>) -> FloatTensor<Self>;
@@ -67,6 +77,46 @@ pub trait KernelsWithGrads: Backend {
         need: [bool; 2],
     ) -> LossAndGrads<FloatTensor<Self>> {
         reference::linear_cross_entropy::<Self>(input, need)
+    }
+
+    /// A gradient times the gradient `[1]` of the loss that it belongs to.
+    fn times_scalar(grad: FloatTensor<Self>, scalar: FloatTensor<Self>) -> FloatTensor<Self> {
+        // Broadcast on the device: reading the scalar would wait for it.
+        let scalar = Self::float_reshape(scalar, Shape::new([1, 1]));
+        let scalar = Self::float_cast(scalar, grad.dtype().into());
+        Self::float_mul(grad, scalar)
+    }
+
+    /// See [`linear::linear`].
+    fn linear_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        linear::reference::forward::<Self>(x, weight)
+    }
+
+    /// The gradient of `x` if it is wanted, and of the weight if there is an `x`.
+    fn linear_backward(
+        x: Option<FloatTensor<Self>>,
+        weight: FloatTensor<Self>,
+        upstream: FloatTensor<Self>,
+        of_x: bool,
+    ) -> [Option<FloatTensor<Self>>; 2] {
+        linear::reference::backward::<Self>(x, weight, upstream, of_x)
+    }
+
+    /// Result `[batch, time, heads, head_dim]`, and the logsumexp of each query's scaled scores `[batch, heads, time]`, f32.
+    fn attention_forward(
+        input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        attention::reference::forward::<Self>(input)
+    }
+
+    /// Gradients of query, key and value, given what the forward pass made and the gradient of its result.
+    fn attention_backward(
+        input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
+        out: FloatTensor<Self>,
+        logsumexp: FloatTensor<Self>,
+        upstream: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 3] {
+        attention::reference::backward::<Self>(input, out, logsumexp, upstream)
     }
 
     /// See [`rms_norm::rms_norm`].
@@ -171,6 +221,43 @@ impl KernelsWithGrads for burn_flex::Flex {
         linear_cross_entropy::cpu::linear_cross_entropy(input, need)
     }
 
+    /// Nothing to do for 1, which is the rule.
+    fn times_scalar(grad: FloatTensor<Self>, scalar: FloatTensor<Self>) -> FloatTensor<Self> {
+        match storage::floats(&scalar.to_contiguous())[0] {
+            1.0 => grad,
+            scalar => Self::float_mul_scalar(grad, scalar.into()),
+        }
+    }
+
+    fn linear_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        linear::cpu::forward(x, weight)
+    }
+
+    fn linear_backward(
+        x: Option<FloatTensor<Self>>,
+        weight: FloatTensor<Self>,
+        upstream: FloatTensor<Self>,
+        of_x: bool,
+    ) -> [Option<FloatTensor<Self>>; 2] {
+        linear::cpu::backward(x, weight, upstream, of_x)
+    }
+
+    fn attention_forward(
+        input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        attention::cpu::forward(gemm::lanes::Isa::detect(), input)
+    }
+
+    fn attention_backward(
+        input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
+        out: FloatTensor<Self>,
+        logsumexp: FloatTensor<Self>,
+        upstream: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 3] {
+        let isa = gemm::lanes::Isa::detect();
+        attention::cpu::backward(isa, input, out, logsumexp, upstream)
+    }
+
     fn rms_norm_forward(input: NormInput<FloatTensor<Self>>) -> FloatTensor<Self> {
         rms_norm::cpu::forward(Isa::detect(), input)
     }
@@ -241,6 +328,16 @@ macro_rules! without_autodiff {
                 Self::linear_cross_entropy_with_grads(input, [false; 2]).output
             }
 
+            fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+                Self::linear_forward(x, weight)
+            }
+
+            fn attention(
+                input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
+            ) -> FloatTensor<Self> {
+                Self::attention_forward(input).0
+            }
+
             fn rms_norm(input: NormInput<FloatTensor<Self>>) -> FloatTensor<Self> {
                 Self::rms_norm_forward(input)
             }
@@ -280,6 +377,14 @@ without_autodiff!(burn::backend::LibTorch);
 impl<B: KernelsWithGrads, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {
         linear_cross_entropy::autodiff::linear_cross_entropy::<B, C>(input)
+    }
+
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        linear::autodiff::linear::<B, C>(x, weight)
+    }
+
+    fn attention(input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>) -> FloatTensor<Self> {
+        attention::autodiff::attention::<B, C>(input)
     }
 
     fn rms_norm(input: NormInput<FloatTensor<Self>>) -> FloatTensor<Self> {

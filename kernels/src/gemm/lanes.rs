@@ -17,6 +17,8 @@ mod x86;
 pub trait Lanes: Copy + 'static {
     /// The vector.
     type V: Copy;
+    /// The instructions.
+    const ISA: Isa;
     /// Values of a vector.
     const N: usize;
     /// Vectors of a full panel: with 6 rows they fill the registers.
@@ -46,7 +48,7 @@ pub trait Lanes: Copy + 'static {
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     /// To the nearest integer, ties to even.
     unsafe fn round(x: Self::V) -> Self::V;
-    /// `2^k` for integers k from -126 to 127.
+    /// `2^k` for integers k from -126 to 127; 0 for -127.
     unsafe fn pow2(k: Self::V) -> Self::V;
     /// `acc + a₀ b₀ + a₁ b₁`, where each lane of a and b holds two bf16, the first in the low bits.
     unsafe fn dot_bf16(acc: Self::V, a: Self::V, b: Self::V) -> Self::V;
@@ -159,7 +161,7 @@ impl Isa {
     }
 }
 
-/// Runs `op` with the vectors of `isa`.
+/// Runs `op` with the vectors of `isa`. It is compiled once for each of them, however many places call it.
 ///
 /// # Safety
 /// `isa` must be among [`Isa::available`], and the pointers in `op` must be valid for what it does.
@@ -167,14 +169,17 @@ pub unsafe fn dispatch<O: Op>(isa: Isa, op: O) -> O::Out {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx2,fma")]
+        #[inline(never)]
         unsafe fn avx2<O: Op>(op: O) -> O::Out {
             unsafe { op.run::<x86::Avx2>() }
         }
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        #[inline(never)]
         unsafe fn avx512<O: Op>(op: O) -> O::Out {
             unsafe { op.run::<x86::Avx512<false>>() }
         }
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+        #[inline(never)]
         unsafe fn avx512_bf16<O: Op>(op: O) -> O::Out {
             unsafe { op.run::<x86::Avx512<true>>() }
         }
@@ -188,6 +193,7 @@ pub unsafe fn dispatch<O: Op>(isa: Isa, op: O) -> O::Out {
     #[cfg(target_arch = "aarch64")]
     {
         #[target_feature(enable = "neon")]
+        #[inline(never)]
         unsafe fn neon<O: Op>(op: O) -> O::Out {
             unsafe { op.run::<arm::Neon>() }
         }
@@ -226,6 +232,7 @@ macro_rules! each {
 
 impl Lanes for Portable {
     type V = [f32; 8];
+    const ISA: Isa = Isa::Portable;
     const N: usize = 8;
     const PANEL: usize = 2;
 

@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::Lanes;
+use super::{Isa, Lanes};
 
 /// 128 bits, 32 registers.
 #[derive(Clone, Copy)]
@@ -10,6 +10,7 @@ pub struct Neon;
 
 impl Lanes for Neon {
     type V = float32x4_t;
+    const ISA: Isa = Isa::Neon;
     const N: usize = 4;
     const PANEL: usize = 4;
 

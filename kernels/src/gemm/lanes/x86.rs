@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Lanes;
+use super::{Isa, Lanes};
 
 /// 512 bits, 32 registers; with or without products of bf16.
 #[derive(Clone, Copy)]
@@ -10,6 +10,10 @@ pub struct Avx512<const BF16: bool>;
 
 impl<const BF16: bool> Lanes for Avx512<BF16> {
     type V = __m512;
+    const ISA: Isa = match BF16 {
+        true => Isa::Avx512Bf16,
+        false => Isa::Avx512,
+    };
     const N: usize = 16;
     const PANEL: usize = 4;
 
@@ -129,6 +133,7 @@ pub struct Avx2;
 
 impl Lanes for Avx2 {
     type V = __m256;
+    const ISA: Isa = Isa::Avx2;
     const N: usize = 8;
     const PANEL: usize = 2;
 
