@@ -28,6 +28,27 @@ where
     }
 }
 
+/// Runs the body for each vector of a row: with its place, and its number of values, which is `L::N` for all but the last.
+/// The body stands there twice, so that whole vectors are read without asking. (A closure would not inherit the instructions
+/// that are enabled around it.)
+macro_rules! vectors {
+    ($lanes:ty, $width:expr, |$at:ident, $count:ident| $body:block) => {{
+        let (lanes, width) = (<$lanes>::N, $width);
+        let whole = width / lanes * lanes;
+        let mut $at = 0;
+        let $count = lanes;
+        while $at < whole {
+            $body
+            $at += lanes;
+        }
+        if $at < width {
+            let $count = width - $at;
+            $body
+        }
+    }};
+}
+pub(crate) use vectors;
+
 /// Sums of the pieces' results, element by element.
 pub(crate) fn sum(pieces: Vec<Vec<f32>>) -> Vec<f32> {
     let add = |mut sum: Vec<f32>, piece: Vec<f32>| {

@@ -8,7 +8,7 @@ use burn_flex::FlexTensor;
 
 use crate::gemm::lanes::{Isa, Lanes, Op};
 use crate::gemm::word::Word;
-use crate::pieces;
+use crate::pieces::{self, vectors};
 use crate::storage::{contiguous, filled, floats, indices, slice, slice_mut, tensor};
 
 /// See [`super::embedding`].
@@ -114,13 +114,12 @@ impl<W: Word> Op for Gather<'_, W> {
         let width = self.out.len() / self.tokens.len();
         for (&token, out) in self.tokens.iter().zip(self.out.chunks_exact_mut(width)) {
             let row = &self.weight[token * width..][..width];
-            for at in (0..width).step_by(L::N) {
-                let count = L::N.min(width - at);
+            vectors!(L, width, |at, count| {
                 unsafe {
                     let x = f32::load_part::<L>(row.as_ptr().add(at), count);
                     W::store_part::<L>(out.as_mut_ptr().add(at), x, count);
                 }
-            }
+            });
         }
     }
 }
@@ -186,15 +185,14 @@ impl<W: Word> Op for Range<'_, W> {
             let row = tokens[index as usize] - self.first;
             let row = &mut self.sum[row * width..][..width];
             let add = &upstream[index as usize * width..][..width];
-            for at in (0..width).step_by(L::N) {
-                let count = L::N.min(width - at);
+            vectors!(L, width, |at, count| {
                 unsafe {
                     let to = row.as_mut_ptr().add(at);
                     let add = W::load_part::<L>(add.as_ptr().add(at), count);
                     let sum = L::add(f32::load_part::<L>(to, count), add);
                     f32::store_part::<L>(to, sum, count);
                 }
-            }
+            });
         }
     }
 }

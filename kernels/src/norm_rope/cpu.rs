@@ -6,8 +6,8 @@ use burn_flex::FlexTensor;
 use super::{NormRopeInput, Tables};
 use crate::gemm::lanes::{Isa, Lanes, Op};
 use crate::gemm::word::Word;
-use crate::pieces;
-use crate::rms_norm::cpu::Norm;
+use crate::pieces::{self, vectors};
+use crate::rms_norm::cpu::{BLOCK, Norm};
 use crate::storage::{contiguous, filled, floats, slice, slice_mut, tensor};
 
 /// See [`super::norm_rope`].
@@ -66,6 +66,7 @@ fn backward_of<W: Word>(
         heads: heads.at(index),
         x,
         grad,
+        of_weight: vec![0.0; heads.norm.weight.len()],
     });
     let sums = pieces::run(isa, pieces.collect());
     let of_weight = tensor(pieces::sum(sums), [heads.norm.weight.len()]);
@@ -125,15 +126,53 @@ impl<'a> Heads<'a> {
         Self { first, ..self }
     }
 
-    /// Angles of a token of the piece.
+    /// The angles of each head of the piece.
     #[inline(always)]
-    fn angles(&self, token: usize) -> Tables<&'a [f32]> {
-        let half = self.norm.weight.len() / 2;
-        let start = (self.first + token) % self.time * half;
-        Tables {
-            cos: &self.tables.cos[start..][..half],
-            sin: &self.tables.sin[start..][..half],
+    fn angles(&self) -> Angles<'a> {
+        let head_dim = self.norm.weight.len();
+        Angles {
+            tables: self.tables,
+            half: head_dim / 2,
+            position: self.first % self.time,
+            time: self.time,
+            head: 0,
+            heads: self.width / head_dim,
         }
+    }
+}
+
+/// Goes through the heads, without a division for each.
+struct Angles<'a> {
+    tables: Tables<&'a [f32]>,
+    half: usize,
+    /// Of the next head.
+    position: usize,
+    time: usize,
+    /// The next one, of its token.
+    head: usize,
+    /// Of a token.
+    heads: usize,
+}
+
+impl<'a> Angles<'a> {
+    /// Those of the next heads.
+    #[inline(always)]
+    fn next<const COUNT: usize>(&mut self) -> [Tables<&'a [f32]>; COUNT] {
+        let mut next = [self.tables; COUNT];
+        for Tables { cos, sin } in &mut next {
+            let start = self.position * self.half;
+            *cos = &cos[start..][..self.half];
+            *sin = &sin[start..][..self.half];
+            self.head += 1;
+            if self.head == self.heads {
+                self.head = 0;
+                self.position += 1;
+                if self.position == self.time {
+                    self.position = 0;
+                }
+            }
+        }
+        next
     }
 }
 
@@ -147,40 +186,79 @@ impl<W: Word> Op for Forward<'_, W> {
     type Out = ();
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
-        let (width, head_dim) = (self.heads.width, self.heads.norm.weight.len());
-        let tokens = self
-            .x
-            .chunks_exact(width)
-            .zip(self.out.chunks_exact_mut(width));
-        for (token, (x, out)) in tokens.enumerate() {
-            let angles = self.heads.angles(token);
-            let heads = x.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim));
-            for (x, out) in heads {
-                unsafe { head::<L, W>(self.heads.norm, angles, x, out) };
+    unsafe fn run<L: Lanes>(mut self) {
+        let count = self.x.len() / self.heads.norm.weight.len();
+        let blocks = count / BLOCK * BLOCK;
+        let mut angles = self.heads.angles();
+        unsafe {
+            for head in (0..blocks).step_by(BLOCK) {
+                self.heads::<L, BLOCK>(head, angles.next());
             }
+            for head in blocks..count {
+                self.heads::<L, 1>(head, angles.next());
+            }
+        }
+    }
+}
+
+impl<W: Word> Forward<'_, W> {
+    /// `COUNT` heads.
+    #[inline(always)]
+    unsafe fn heads<L: Lanes, const COUNT: usize>(
+        &mut self,
+        first: usize,
+        tables: [Tables<&[f32]>; COUNT],
+    ) {
+        let norm = self.heads.norm;
+        let head_dim = norm.weight.len();
+        let half = head_dim / 2;
+        let x = &self.x[first * head_dim..][..COUNT * head_dim];
+        let out = &mut self.out[first * head_dim..][..COUNT * head_dim];
+        unsafe {
+            let mut scales = [L::splat(0.0); COUNT];
+            for (head, scale) in scales.iter_mut().enumerate() {
+                let x = x.as_ptr().add(head * head_dim);
+                let mut squares = [L::splat(0.0); 2];
+                vectors!(L, half, |at, count| {
+                    let [a, b] = pair::<L, W>(x.add(at), half, count);
+                    squares = [L::fma(a, a, squares[0]), L::fma(b, b, squares[1])];
+                });
+                let squares = L::sum(L::add(squares[0], squares[1]));
+                *scale = L::splat(norm.scale(squares));
+            }
+            vectors!(L, half, |at, count| {
+                let weight = pair::<L, f32>(norm.weight.as_ptr().add(at), half, count);
+                for (head, (scale, tables)) in scales.iter().zip(tables).enumerate() {
+                    let [a, b] = pair::<L, W>(x.as_ptr().add(head * head_dim + at), half, count);
+                    let a = L::mul(L::mul(a, *scale), weight[0]);
+                    let b = L::mul(L::mul(b, *scale), weight[1]);
+                    let [cos, sin] = angles::<L>(tables, at, count);
+                    let first = L::sub(L::mul(a, cos), L::mul(b, sin));
+                    let second = L::fma(a, sin, L::mul(b, cos));
+                    let out = out.as_mut_ptr().add(head * head_dim + at);
+                    store_pair::<L, W>(out, half, [first, second], count);
+                }
+            });
         }
     }
 }
 
 /// Values of both halves of a head at the same place.
 #[inline(always)]
-unsafe fn pair<L: Lanes, W: Word>(head: &[W], at: usize, count: usize) -> [L::V; 2] {
+unsafe fn pair<L: Lanes, W: Word>(first: *const W, half: usize, count: usize) -> [L::V; 2] {
     unsafe {
-        let first = head.as_ptr().add(at);
-        [first, first.add(head.len() / 2)].map(
-            #[inline(always)]
-            |from| W::load_part::<L>(from, count),
-        )
+        [
+            W::load_part::<L>(first, count),
+            W::load_part::<L>(first.add(half), count),
+        ]
     }
 }
 
 #[inline(always)]
-unsafe fn store_pair<L: Lanes, W: Word>(head: &mut [W], at: usize, pair: [L::V; 2], count: usize) {
+unsafe fn store_pair<L: Lanes, W: Word>(first: *mut W, half: usize, pair: [L::V; 2], count: usize) {
     unsafe {
-        let first = head.as_mut_ptr().add(at);
         W::store_part::<L>(first, pair[0], count);
-        W::store_part::<L>(first.add(head.len() / 2), pair[1], count);
+        W::store_part::<L>(first.add(half), pair[1], count);
     }
 }
 
@@ -195,117 +273,102 @@ unsafe fn angles<L: Lanes>(tables: Tables<&[f32]>, at: usize, count: usize) -> [
     }
 }
 
-#[inline(always)]
-unsafe fn head<L: Lanes, W: Word>(norm: Norm, tables: Tables<&[f32]>, x: &[W], out: &mut [W]) {
-    let half = norm.weight.len() / 2;
-    unsafe {
-        let mut squares = [L::splat(0.0); 2];
-        for at in (0..half).step_by(L::N) {
-            let [a, b] = pair::<L, W>(x, at, L::N.min(half - at));
-            squares = [L::fma(a, a, squares[0]), L::fma(b, b, squares[1])];
-        }
-        let squares = L::sum(L::add(squares[0], squares[1]));
-        let scale = L::splat(norm.scale(squares));
-        for at in (0..half).step_by(L::N) {
-            let count = L::N.min(half - at);
-            let [a, b] = pair::<L, W>(x, at, count);
-            let [v, w] = pair::<L, f32>(norm.weight, at, count);
-            let [a, b] = [L::mul(L::mul(a, scale), v), L::mul(L::mul(b, scale), w)];
-            let [cos, sin] = angles::<L>(tables, at, count);
-            let first = L::sub(L::mul(a, cos), L::mul(b, sin));
-            let second = L::fma(a, sin, L::mul(b, cos));
-            store_pair::<L, W>(out, at, [first, second], count);
-        }
-    }
-}
-
 struct Backward<'a, W> {
     heads: Heads<'a>,
     x: &'a [W],
     /// The upstream gradient, then that of `x`.
     grad: &'a mut [W],
+    /// The piece's part of the weight's gradient.
+    of_weight: Vec<f32>,
 }
 
 impl<W: Word> Op for Backward<'_, W> {
-    /// The piece's part of the weight's gradient.
     type Out = Vec<f32>;
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) -> Vec<f32> {
-        let (width, head_dim) = (self.heads.width, self.heads.norm.weight.len());
-        let mut of_weight = vec![0f32; head_dim];
-        let tokens = self
-            .x
-            .chunks_exact(width)
-            .zip(self.grad.chunks_exact_mut(width));
-        for (token, (x, grad)) in tokens.enumerate() {
-            let tables = self.heads.angles(token);
-            let heads = x
-                .chunks_exact(head_dim)
-                .zip(grad.chunks_exact_mut(head_dim));
-            for (x, grad) in heads {
-                unsafe { head_backward::<L, W>(self.heads.norm, tables, x, grad, &mut of_weight) };
+    unsafe fn run<L: Lanes>(mut self) -> Vec<f32> {
+        let count = self.x.len() / self.heads.norm.weight.len();
+        let blocks = count / BLOCK * BLOCK;
+        let mut angles = self.heads.angles();
+        unsafe {
+            for head in (0..blocks).step_by(BLOCK) {
+                self.heads::<L, BLOCK>(head, angles.next());
+            }
+            for head in blocks..count {
+                self.heads::<L, 1>(head, angles.next());
             }
         }
-        of_weight
+        self.of_weight
     }
 }
 
-/// The upstream gradient at `at`, rotated back.
+impl<W: Word> Backward<'_, W> {
+    /// `COUNT` heads.
+    #[inline(always)]
+    unsafe fn heads<L: Lanes, const COUNT: usize>(
+        &mut self,
+        first: usize,
+        tables: [Tables<&[f32]>; COUNT],
+    ) {
+        let norm = self.heads.norm;
+        let head_dim = norm.weight.len();
+        let half = head_dim / 2;
+        let x = &self.x[first * head_dim..][..COUNT * head_dim];
+        let grad = &mut self.grad[first * head_dim..][..COUNT * head_dim];
+        let of_weight = self.of_weight.as_mut_ptr();
+        unsafe {
+            let mut factors = [[L::splat(0.0); 2]; COUNT];
+            for (head, (factors, tables)) in factors.iter_mut().zip(tables).enumerate() {
+                let x = x.as_ptr().add(head * head_dim);
+                let grad = grad.as_ptr().add(head * head_dim);
+                let (mut squares, mut products) = (L::splat(0.0), L::splat(0.0));
+                vectors!(L, half, |at, count| {
+                    let upstream = back::<L, W>(grad.add(at), tables, at, count);
+                    let x = pair::<L, W>(x.add(at), half, count);
+                    let weight = pair::<L, f32>(norm.weight.as_ptr().add(at), half, count);
+                    for part in 0..2 {
+                        squares = L::fma(x[part], x[part], squares);
+                        products = L::fma(L::mul(upstream[part], weight[part]), x[part], products);
+                    }
+                });
+                let [scale, along] = norm.factors(L::sum(squares), L::sum(products));
+                *factors = [L::splat(scale), L::splat(along)];
+            }
+            vectors!(L, half, |at, count| {
+                let weight = pair::<L, f32>(norm.weight.as_ptr().add(at), half, count);
+                let mut sum = pair::<L, f32>(of_weight.add(at), half, count);
+                for (head, ([scale, along], tables)) in factors.iter().zip(tables).enumerate() {
+                    let grad = grad.as_mut_ptr().add(head * head_dim + at);
+                    let upstream = back::<L, W>(grad, tables, at, count);
+                    let x = pair::<L, W>(x.as_ptr().add(head * head_dim + at), half, count);
+                    let mut of_x = x;
+                    for part in 0..2 {
+                        let scaled = L::mul(upstream[part], *scale);
+                        sum[part] = L::fma(scaled, x[part], sum[part]);
+                        of_x[part] = L::fma(scaled, weight[part], L::mul(x[part], *along));
+                    }
+                    store_pair::<L, W>(grad, half, of_x, count);
+                }
+                store_pair::<L, f32>(of_weight.add(at), half, sum, count);
+            });
+        }
+    }
+}
+
+/// An upstream gradient, rotated back.
 #[inline(always)]
 unsafe fn back<L: Lanes, W: Word>(
+    grad: *const W,
     tables: Tables<&[f32]>,
-    grad: &[W],
     at: usize,
     count: usize,
 ) -> [L::V; 2] {
     unsafe {
-        let [a, b] = pair::<L, W>(grad, at, count);
+        let [a, b] = pair::<L, W>(grad, tables.cos.len(), count);
         let [cos, sin] = angles::<L>(tables, at, count);
         [
             L::fma(a, cos, L::mul(b, sin)),
             L::sub(L::mul(b, cos), L::mul(a, sin)),
         ]
-    }
-}
-
-#[inline(always)]
-unsafe fn head_backward<L: Lanes, W: Word>(
-    norm: Norm,
-    tables: Tables<&[f32]>,
-    x: &[W],
-    grad: &mut [W],
-    of_weight: &mut [f32],
-) {
-    let half = norm.weight.len() / 2;
-    unsafe {
-        let (mut squares, mut products) = (L::splat(0.0), L::splat(0.0));
-        for at in (0..half).step_by(L::N) {
-            let count = L::N.min(half - at);
-            let upstream = back::<L, W>(tables, grad, at, count);
-            let x = pair::<L, W>(x, at, count);
-            let weight = pair::<L, f32>(norm.weight, at, count);
-            for part in 0..2 {
-                squares = L::fma(x[part], x[part], squares);
-                products = L::fma(L::mul(upstream[part], weight[part]), x[part], products);
-            }
-        }
-        let scale = norm.scale(L::sum(squares));
-        let along = -scale * scale * scale * (L::sum(products) / norm.weight.len() as f32);
-        let (scale, along) = (L::splat(scale), L::splat(along));
-        for at in (0..half).step_by(L::N) {
-            let count = L::N.min(half - at);
-            let upstream = back::<L, W>(tables, grad, at, count);
-            let x = pair::<L, W>(x, at, count);
-            let weight = pair::<L, f32>(norm.weight, at, count);
-            let (mut of_x, mut sum) = (x, pair::<L, f32>(of_weight, at, count));
-            for part in 0..2 {
-                let scaled = L::mul(upstream[part], scale);
-                of_x[part] = L::fma(scaled, weight[part], L::mul(x[part], along));
-                sum[part] = L::fma(scaled, x[part], sum[part]);
-            }
-            store_pair::<L, f32>(of_weight, at, sum, count);
-            store_pair::<L, W>(grad, at, of_x, count);
-        }
     }
 }

@@ -6,7 +6,7 @@ use burn_flex::FlexTensor;
 use super::NormInput;
 use crate::gemm::lanes::{Isa, Lanes, Op};
 use crate::gemm::word::Word;
-use crate::pieces;
+use crate::pieces::{self, vectors};
 use crate::storage::{contiguous, filled, floats, slice, slice_mut, tensor};
 
 /// See [`super::rms_norm`].
@@ -103,6 +103,7 @@ fn backward_of<W: Word>(
         }),
         x,
         grad,
+        of_weight: vec![0.0; norm.weight.len()],
     });
     let sums = pieces::run(isa, pieces.collect());
     let channels = norm.weight.len();
@@ -125,13 +126,20 @@ impl NormInput<FlexTensor> {
 pub(crate) struct Norm<'a> {
     pub weight: &'a [f32],
     pub epsilon: f32,
+    /// `1 / channels`
+    share: f32,
 }
+
+/// Rows whose sums are made at a time: so many wait for their square roots together, and share what is read of the weight.
+pub(crate) const BLOCK: usize = 4;
 
 impl<'a> Norm<'a> {
     pub fn new(weight: &'a FlexTensor, epsilon: f64) -> Self {
+        let weight = floats(weight);
         Self {
-            weight: floats(weight),
+            weight,
             epsilon: epsilon as f32,
+            share: (weight.len() as f32).recip(),
         }
     }
 
@@ -143,29 +151,14 @@ impl<'a> Norm<'a> {
     /// `1 / √(mean + ε)` of a row with this sum of squares.
     #[inline(always)]
     pub fn scale(&self, squares: f32) -> f32 {
-        (squares / self.weight.len() as f32 + self.epsilon)
-            .sqrt()
-            .recip()
+        (squares * self.share + self.epsilon).sqrt().recip()
     }
 
+    /// The factors `[s, −s³ · mean(u · w · x)]` of `u · w` and `x` in the gradient of `x`, from the sums of `x²` and `u · w · x`.
     #[inline(always)]
-    unsafe fn row<L: Lanes, W: Word>(&self, x: &[W], out: &mut [W]) {
-        let width = self.weight.len();
-        unsafe {
-            let mut squares = L::splat(0.0);
-            for at in (0..width).step_by(L::N) {
-                let x = W::load_part::<L>(x.as_ptr().add(at), L::N.min(width - at));
-                squares = L::fma(x, x, squares);
-            }
-            let scale = L::splat(self.scale(L::sum(squares)));
-            for at in (0..width).step_by(L::N) {
-                let count = L::N.min(width - at);
-                let x = W::load_part::<L>(x.as_ptr().add(at), count);
-                let weight = f32::load_part::<L>(self.weight.as_ptr().add(at), count);
-                let y = L::mul(L::mul(x, scale), weight);
-                W::store_part::<L>(out.as_mut_ptr().add(at), y, count);
-            }
-        }
+    pub fn factors(&self, squares: f32, products: f32) -> [f32; 2] {
+        let scale = self.scale(squares);
+        [scale, -scale * scale * scale * (products * self.share)]
     }
 }
 
@@ -179,11 +172,46 @@ impl<W: Word> Op for Forward<'_, W> {
     type Out = ();
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: Lanes>(mut self) {
+        let rows = self.x.len() / self.norm.weight.len();
+        let blocks = rows / BLOCK * BLOCK;
+        unsafe {
+            for row in (0..blocks).step_by(BLOCK) {
+                self.rows::<L, BLOCK>(row);
+            }
+            for row in blocks..rows {
+                self.rows::<L, 1>(row);
+            }
+        }
+    }
+}
+
+impl<W: Word> Forward<'_, W> {
+    /// `ROWS` rows.
+    #[inline(always)]
+    unsafe fn rows<L: Lanes, const ROWS: usize>(&mut self, first: usize) {
         let width = self.norm.weight.len();
-        let rows = self.x.chunks_exact(width);
-        for (x, out) in rows.zip(self.out.chunks_exact_mut(width)) {
-            unsafe { self.norm.row::<L, W>(x, out) };
+        let x = &self.x[first * width..][..ROWS * width];
+        let out = &mut self.out[first * width..][..ROWS * width];
+        unsafe {
+            let mut scales = [L::splat(0.0); ROWS];
+            for (row, scale) in scales.iter_mut().enumerate() {
+                let x = x.as_ptr().add(row * width);
+                let mut squares = L::splat(0.0);
+                vectors!(L, width, |at, count| {
+                    let x = W::load_part::<L>(x.add(at), count);
+                    squares = L::fma(x, x, squares);
+                });
+                *scale = L::splat(self.norm.scale(L::sum(squares)));
+            }
+            vectors!(L, width, |at, count| {
+                let weight = f32::load_part::<L>(self.norm.weight.as_ptr().add(at), count);
+                for (row, scale) in scales.iter().enumerate() {
+                    let x = W::load_part::<L>(x.as_ptr().add(row * width + at), count);
+                    let y = L::mul(L::mul(x, *scale), weight);
+                    W::store_part::<L>(out.as_mut_ptr().add(row * width + at), y, count);
+                }
+            });
         }
     }
 }
@@ -201,31 +229,19 @@ impl<W: Word> Op for AddForward<'_, W> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let width = self.norm.weight.len();
-        let rows = self.x.chunks_exact(width);
-        let outs = self
-            .sum
-            .chunks_exact_mut(width)
-            .zip(self.out.chunks_exact_mut(width));
-        for (x, (sum, out)) in rows.zip(outs) {
+        let block = BLOCK * self.norm.weight.len();
+        let outs = self.sum.chunks_mut(block).zip(self.out.chunks_mut(block));
+        for (x, (sum, out)) in self.x.chunks(block).zip(outs) {
             unsafe {
-                add::<L, W>(sum, x);
+                vectors!(L, x.len(), |at, count| {
+                    let to = sum.as_mut_ptr().add(at);
+                    let x = W::load_part::<L>(x.as_ptr().add(at), count);
+                    W::store_part::<L>(to, L::add(x, W::load_part::<L>(to, count)), count);
+                });
                 // Of the sum as it is stored, because the backward pass sees that.
-                self.norm.row::<L, W>(sum, out);
+                let norm = self.norm;
+                Forward { norm, x: sum, out }.run::<L>();
             }
-        }
-    }
-}
-
-/// `sum += x`
-#[inline(always)]
-unsafe fn add<L: Lanes, W: Word>(sum: &mut [W], x: &[W]) {
-    for at in (0..x.len()).step_by(L::N) {
-        let count = L::N.min(x.len() - at);
-        unsafe {
-            let to = sum.as_mut_ptr().add(at);
-            let x = W::load_part::<L>(x.as_ptr().add(at), count);
-            W::store_part::<L>(to, L::add(x, W::load_part::<L>(to, count)), count);
         }
     }
 }
@@ -236,70 +252,74 @@ struct Backward<'a, W> {
     existing: Option<&'a [W]>,
     /// The upstream gradient, then that of `x`.
     grad: &'a mut [W],
+    /// The piece's part of the weight's gradient.
+    of_weight: Vec<f32>,
 }
 
 impl<W: Word> Op for Backward<'_, W> {
-    /// The piece's part of the weight's gradient.
     type Out = Vec<f32>;
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) -> Vec<f32> {
-        let width = self.norm.weight.len();
-        let mut of_weight = vec![0f32; width];
-        let rows = self.x.chunks_exact(width);
-        for (row, (x, grad)) in rows.zip(self.grad.chunks_exact_mut(width)).enumerate() {
-            let existing = self
-                .existing
-                .map(|existing| &existing[row * width..][..width]);
-            unsafe {
-                self.norm
-                    .row_backward::<L, W>(x, existing, grad, &mut of_weight)
-            };
+    unsafe fn run<L: Lanes>(mut self) -> Vec<f32> {
+        let rows = self.x.len() / self.norm.weight.len();
+        let blocks = rows / BLOCK * BLOCK;
+        unsafe {
+            for row in (0..blocks).step_by(BLOCK) {
+                self.rows::<L, BLOCK>(row);
+            }
+            for row in blocks..rows {
+                self.rows::<L, 1>(row);
+            }
         }
-        of_weight
+        self.of_weight
     }
 }
 
-impl Norm<'_> {
+impl<W: Word> Backward<'_, W> {
+    /// `ROWS` rows.
     #[inline(always)]
-    unsafe fn row_backward<L: Lanes, W: Word>(
-        &self,
-        x: &[W],
-        existing: Option<&[W]>,
-        grad: &mut [W],
-        of_weight: &mut [f32],
-    ) {
-        let width = self.weight.len();
+    unsafe fn rows<L: Lanes, const ROWS: usize>(&mut self, first: usize) {
+        let width = self.norm.weight.len();
+        let x = &self.x[first * width..][..ROWS * width];
+        let grad = &mut self.grad[first * width..][..ROWS * width];
+        let existing = self
+            .existing
+            .map(|existing| &existing[first * width..][..ROWS * width]);
+        let weight = self.norm.weight.as_ptr();
+        let of_weight = self.of_weight.as_mut_ptr();
         unsafe {
-            let (mut squares, mut products) = (L::splat(0.0), L::splat(0.0));
-            for at in (0..width).step_by(L::N) {
-                let count = L::N.min(width - at);
-                let x = W::load_part::<L>(x.as_ptr().add(at), count);
-                let upstream = W::load_part::<L>(grad.as_ptr().add(at), count);
-                let weight = f32::load_part::<L>(self.weight.as_ptr().add(at), count);
-                squares = L::fma(x, x, squares);
-                products = L::fma(L::mul(upstream, weight), x, products);
+            let mut factors = [[L::splat(0.0); 2]; ROWS];
+            for (row, factors) in factors.iter_mut().enumerate() {
+                let (x, grad) = (x.as_ptr().add(row * width), grad.as_ptr().add(row * width));
+                let (mut squares, mut products) = (L::splat(0.0), L::splat(0.0));
+                vectors!(L, width, |at, count| {
+                    let x = W::load_part::<L>(x.add(at), count);
+                    let upstream = W::load_part::<L>(grad.add(at), count);
+                    let weight = f32::load_part::<L>(weight.add(at), count);
+                    squares = L::fma(x, x, squares);
+                    products = L::fma(L::mul(upstream, weight), x, products);
+                });
+                let [scale, along] = self.norm.factors(L::sum(squares), L::sum(products));
+                *factors = [L::splat(scale), L::splat(along)];
             }
-            let scale = self.scale(L::sum(squares));
-            let along = -scale * scale * scale * (L::sum(products) / width as f32);
-            let (scale, along) = (L::splat(scale), L::splat(along));
-            for at in (0..width).step_by(L::N) {
-                let count = L::N.min(width - at);
-                let x = W::load_part::<L>(x.as_ptr().add(at), count);
-                let upstream = W::load_part::<L>(grad.as_ptr().add(at), count);
-                let weight = f32::load_part::<L>(self.weight.as_ptr().add(at), count);
-                let mut of_x = L::mul(x, along);
-                if let Some(existing) = existing {
-                    let existing = W::load_part::<L>(existing.as_ptr().add(at), count);
-                    of_x = L::add(of_x, existing);
+            vectors!(L, width, |at, count| {
+                let weight = f32::load_part::<L>(weight.add(at), count);
+                let mut sum = f32::load_part::<L>(of_weight.add(at), count);
+                for (row, [scale, along]) in factors.iter().enumerate() {
+                    let place = row * width + at;
+                    let grad = grad.as_mut_ptr().add(place);
+                    let x = W::load_part::<L>(x.as_ptr().add(place), count);
+                    let scaled = L::mul(W::load_part::<L>(grad, count), *scale);
+                    sum = L::fma(scaled, x, sum);
+                    let mut of_x = L::mul(x, *along);
+                    if let Some(existing) = existing {
+                        let existing = W::load_part::<L>(existing.as_ptr().add(place), count);
+                        of_x = L::add(of_x, existing);
+                    }
+                    W::store_part::<L>(grad, L::fma(scaled, weight, of_x), count);
                 }
-                let scaled = L::mul(upstream, scale);
-                let of_x = L::fma(scaled, weight, of_x);
-                let sum = of_weight.as_mut_ptr().add(at);
-                let of_weight = L::fma(scaled, x, f32::load_part::<L>(sum, count));
-                f32::store_part::<L>(sum, of_weight, count);
-                W::store_part::<L>(grad.as_mut_ptr().add(at), of_x, count);
-            }
+                f32::store_part::<L>(of_weight.add(at), sum, count);
+            });
         }
     }
 }

@@ -6,7 +6,7 @@ use burn_flex::FlexTensor;
 use crate::gemm::lanes::{Isa, Lanes, Op};
 use crate::gemm::math::sigmoid;
 use crate::gemm::word::Word;
-use crate::pieces::{self, PIECE};
+use crate::pieces::{self, PIECE, vectors};
 use crate::storage::{contiguous, filled, slice, slice_mut, tensor};
 
 /// See [`super::swiglu`].
@@ -71,15 +71,14 @@ impl<W: Word> Op for Forward<'_, W> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
         let Self { gate, up, out } = self;
-        for at in (0..gate.len()).step_by(L::N) {
-            let count = L::N.min(gate.len() - at);
+        vectors!(L, gate.len(), |at, count| {
             unsafe {
                 let gate = W::load_part::<L>(gate.as_ptr().add(at), count);
                 let up = W::load_part::<L>(up.as_ptr().add(at), count);
                 let y = L::mul(L::mul(gate, sigmoid::<L>(gate)), up);
                 W::store_part::<L>(out.as_mut_ptr().add(at), y, count);
             }
-        }
+        });
     }
 }
 
@@ -96,8 +95,7 @@ impl<W: Word> Op for Backward<'_, W> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
         let Self { upstream, gate, up } = self;
-        for at in (0..gate.len()).step_by(L::N) {
-            let count = L::N.min(gate.len() - at);
+        vectors!(L, gate.len(), |at, count| {
             unsafe {
                 let (to_gate, to_up) = (gate.as_mut_ptr().add(at), up.as_mut_ptr().add(at));
                 let upstream = W::load_part::<L>(upstream.as_ptr().add(at), count);
@@ -111,6 +109,6 @@ impl<W: Word> Op for Backward<'_, W> {
                 W::store_part::<L>(to_gate, of_gate, count);
                 W::store_part::<L>(to_up, L::mul(upstream, silu), count);
             }
-        }
+        });
     }
 }
