@@ -49,6 +49,33 @@ pub(crate) fn slice<W: Word>(tensor: &FlexTensor) -> &[W] {
     unsafe { std::slice::from_raw_parts(values, count) }
 }
 
+/// The values of a tensor of `W` in order, to be changed: in its own buffer, unless someone else holds it too.
+///
+/// # Panics
+/// On another type.
+pub(crate) fn slice_mut<W: Word>(tensor: &mut FlexTensor) -> &mut [W] {
+    if !tensor.is_contiguous() || !tensor.is_unique() {
+        *tensor = tensor.to_contiguous(); // a part of a larger buffer is copied alone
+    }
+    let range = tensor.layout().contiguous_offsets();
+    let (start, end) = range.expect("made contiguous");
+    let values: *mut W = match (W::DTYPE, tensor.dtype()) {
+        (DType::F32, DType::F32) => tensor.storage_mut::<f32>().as_mut_ptr().cast(),
+        (DType::BF16, DType::BF16) => tensor.storage_mut::<bf16>().as_mut_ptr().cast(),
+        (wanted, found) => panic!("{found:?} where {wanted:?} is expected"),
+    };
+    // SAFETY: `W` is the type that was matched, and the range lies in the tensor's buffer, which is borrowed.
+    unsafe { std::slice::from_raw_parts_mut(values.add(start), end - start) }
+}
+
+/// Itself if its values lie in order, else a copy in which they do.
+pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
+    match tensor.is_contiguous() {
+        true => tensor,
+        false => tensor.to_contiguous(),
+    }
+}
+
 /// A tensor of f32, or of bf16 given as bits.
 pub(crate) fn tensor<W: Word>(data: Vec<W>, shape: impl Into<Shape>) -> FlexTensor {
     let layout = Layout::contiguous(shape.into());

@@ -14,7 +14,7 @@ use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
 use experiments::Precision;
 use pretrain::hf::{folder_config, initial_weights};
-use pretrain::model::{Context, RopeTable, attention_mask};
+use pretrain::model::{Context, RopeTable, document_starts};
 use pretrain::weights::{FloatType, LazyTensor, MAX_SHARD_BYTES, write_weights};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let document = vec![0; time];
     let context = Context {
         rope,
-        mask: Some(attention_mask(&[&document], &device)),
+        starts: document_starts(&[&document], &device),
         precision: Precision::F32,
     };
     let tokens = Tensor::from_data(TensorData::new(ids, [1, time]), &device);

@@ -1,17 +1,21 @@
 //! Where tensors live: chosen at run time among the backends compiled in.
 
 use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::strategy::BalancedCheckpointing;
+
+/// What the backward pass needs of norms, rotation and SwiGLU is computed again there, which costs less than keeping it.
+type Differentiable<B> = Autodiff<B, BalancedCheckpointing>;
 
 /// The processor (burn-flex).
-pub type Cpu = Autodiff<burn_flex::Flex>;
+pub type Cpu = Differentiable<burn_flex::Flex>;
 
 /// One NVIDIA GPU (burn-cuda).
 #[cfg(feature = "cuda")]
-pub type Cuda = Autodiff<burn::backend::Cuda>;
+pub type Cuda = Differentiable<burn::backend::Cuda>;
 
 /// LibTorch (burn-tch), on its default device.
 #[cfg(feature = "tch")]
-pub type Tch = Autodiff<burn::backend::LibTorch>;
+pub type Tch = Differentiable<burn::backend::LibTorch>;
 
 /// Backends of this build, as `--backend` names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

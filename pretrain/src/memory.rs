@@ -5,6 +5,7 @@
 use std::fmt;
 
 use experiments::{ModelConfig, Plan, Precision};
+use kernels::linear_cross_entropy::working_bytes;
 use mixes::{ComponentSummary, LoaderOptions, LoaderSummary};
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
@@ -13,8 +14,6 @@ use crate::train::Cut;
 
 /// Bytes of an f32.
 const F32: u64 = 4;
-/// Rows of logits that the loss has at a time.
-const LOGIT_ROWS: u64 = 256;
 /// Tensors of the size of the embedding that its update has beside the embedding itself.
 const UPDATED: u64 = 3;
 /// Part of the free memory that a run may take.
@@ -54,13 +53,15 @@ impl Estimate {
             _ => 2 * trained,
         };
         let average = plan.ema_decay.map_or(0, |_| parameters);
-        let logits = F32 * LOGIT_ROWS * vocab_size as u64;
+        let tokens = cut.micro_batch * plan.seq_len;
+        let bytes = activation_bytes(plan) as usize;
+        let loss = working_bytes(tokens, plan.model.hidden_size, vocab_size, bytes) as u64;
         let update = UPDATED * F32 * (vocab_size * plan.model.hidden_size) as u64;
         Self {
             parameters,
             gradients: trained,
             optimizer: moments + average,
-            step: (activations(plan, cut) + logits).max(update),
+            step: (activations(plan, cut) + loss).max(update),
             checkpoint: parameters + moments + average,
             data,
         }
@@ -163,7 +164,15 @@ pub fn data(summary: &LoaderSummary) -> u64 {
     summary.components.iter().map(component).sum()
 }
 
-/// Bytes of activations, of one micro-batch.
+/// Bytes of a number in the layers.
+fn activation_bytes(plan: &Plan) -> u64 {
+    match plan.precision {
+        Precision::F32 => F32,
+        Precision::Bf16 => 2,
+    }
+}
+
+/// Bytes of activations, of one micro-batch: what the layers keep for the backward pass, and what one of them makes in it.
 fn activations(plan: &Plan, cut: Cut) -> u64 {
     let model = &plan.model;
     let tokens = (cut.micro_batch * plan.seq_len) as u64;
@@ -171,19 +180,17 @@ fn activations(plan: &Plan, cut: Cut) -> u64 {
         [model.hidden_size, model.intermediate_size, model.head_dim].map(|x| x as u64);
     let [heads, kv_heads] =
         [model.num_attention_heads, model.num_key_value_heads].map(|x| x as u64);
-    let bytes = match plan.precision {
-        Precision::F32 => F32,
-        Precision::Bf16 => 2,
-    };
-    // Norms and rotations are in f32 whatever the precision.
-    let normed = F32 * 6 * hidden + F32 * 8 * (heads + kv_heads) * head_dim;
-    let products = bytes * (2 * hidden + 5 * inner + (3 * heads + 4 * kv_heads) * head_dim);
-    let scores = heads * plan.seq_len as u64 * (3 * F32 + 1);
-    let layer = tokens * (normed + products + scores);
+    let bytes = activation_bytes(plan);
+    let attention = (heads + kv_heads) * head_dim;
+    // Residual stream, queries, keys, values, attention's result and logsumexp, gate and up; norms, rotation and their
+    // product are computed again.
+    let kept = bytes * (2 * hidden + 2 * attention + 2 * inner) + F32 * heads;
+    // These and the gradients of all.
+    let made = bytes * (4 * hidden + 3 * attention + 4 * inner);
     let layers = model.num_hidden_layers as u64;
     match cut.recompute {
-        false => layers * layer,
-        true => layer + layers * tokens * hidden * bytes,
+        false => tokens * (layers * kept + made),
+        true => tokens * (kept + made + layers * hidden * bytes),
     }
 }
 

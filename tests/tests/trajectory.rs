@@ -11,7 +11,7 @@ use experiments::{
 use mixes::Sequence;
 use pretrain::backend::Cpu;
 use pretrain::model::{
-    Context, Qwen3, RopeTable, Setup, attention_mask, load_params, named_params,
+    Context, Qwen3, RopeTable, Setup, document_starts, load_params, named_params,
 };
 use pretrain::train::{Cut, Objective, Trainer};
 use pretrain::weights::Weights;
@@ -418,7 +418,7 @@ fn logits_equal_transformers() {
         let rope = RopeTable::<Inner>::new(&config.rope, config.head_dim, 0, time, &device);
         let context = Context {
             rope,
-            mask: Some(attention_mask(&rows, &device)),
+            starts: document_starts(&rows, &device),
             precision: Precision::F32,
         };
         let hidden = model.hidden(

@@ -17,6 +17,8 @@ mod x86;
 pub trait Lanes: Copy + 'static {
     /// The vector.
     type V: Copy;
+    /// The instructions.
+    const ISA: Isa;
     /// Values of a vector.
     const N: usize;
     /// Vectors of a full panel: with 6 rows they fill the registers.
@@ -38,6 +40,8 @@ pub trait Lanes: Copy + 'static {
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The sum of all lanes.
+    unsafe fn sum(x: Self::V) -> f32;
     /// The second where one is NaN.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// The second where one is NaN.
@@ -169,7 +173,7 @@ impl Isa {
     }
 }
 
-/// Runs `op` with the vectors of `isa`.
+/// Runs `op` with the vectors of `isa`. It is compiled once for each of them, however many places call it.
 ///
 /// # Safety
 /// `isa` must be among [`Isa::available`], and the pointers in `op` must be valid for what it does.
@@ -177,14 +181,17 @@ pub unsafe fn dispatch<O: Op>(isa: Isa, op: O) -> O::Out {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx2,fma")]
+        #[inline(never)]
         unsafe fn avx2<O: Op>(op: O) -> O::Out {
             unsafe { op.run::<x86::Avx2>() }
         }
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        #[inline(never)]
         unsafe fn avx512<O: Op>(op: O) -> O::Out {
             unsafe { op.run::<x86::Avx512<false>>() }
         }
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+        #[inline(never)]
         unsafe fn avx512_bf16<O: Op>(op: O) -> O::Out {
             unsafe { op.run::<x86::Avx512<true>>() }
         }
@@ -198,6 +205,7 @@ pub unsafe fn dispatch<O: Op>(isa: Isa, op: O) -> O::Out {
     #[cfg(target_arch = "aarch64")]
     {
         #[target_feature(enable = "neon")]
+        #[inline(never)]
         unsafe fn neon<O: Op>(op: O) -> O::Out {
             unsafe { op.run::<arm::Neon>() }
         }
@@ -236,6 +244,7 @@ macro_rules! each {
 
 impl Lanes for Portable {
     type V = [f32; 8];
+    const ISA: Isa = Isa::Portable;
     const N: usize = 8;
     const PANEL: usize = 2;
 
@@ -270,6 +279,11 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         each!(i => a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    unsafe fn sum(x: Self::V) -> f32 {
+        let [a, b, c, d]: [f32; 4] = each!(i => x[i] + x[i + 4]);
+        (a + c) + (b + d)
     }
     #[inline(always)]
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V {

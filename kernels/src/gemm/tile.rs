@@ -1,6 +1,6 @@
 //! The product itself: tiles of a few rows by one panel of columns, their sums in registers.
 
-use super::lanes::{Lanes, Op};
+use super::lanes::{Lanes, Op, dispatch};
 use super::word::Word;
 use super::{Activation, Element, Finish, Job, Packed, Snake, Values, ValuesMut, math, panels};
 
@@ -160,24 +160,48 @@ pub(super) struct Tile<W> {
     pub resume: bool,
 }
 
-impl<W: Word> Tile<W> {
+/// A tile and its size.
+struct SizedTile<'a, W> {
+    tile: &'a Tile<W>,
+    rows: usize,
+    vectors: usize,
+}
+
+impl<W: Word> Op for SizedTile<'_, W> {
+    type Out = ();
+
     #[inline(always)]
-    pub unsafe fn run<L: Lanes>(&self, rows: usize, vectors: usize) {
+    unsafe fn run<L: Lanes>(self) {
         macro_rules! heights {
             ($vectors:literal: $($rows:literal)*) => {
-                match rows {
-                    $($rows => unsafe { self.sum::<L, $rows, $vectors>() },)*
+                match self.rows {
+                    $($rows => unsafe { self.tile.sum::<L, $rows, $vectors>() },)*
                     _ => unreachable!(),
                 }
             };
         }
-        match vectors {
+        match self.vectors {
             1 => heights!(1: 1 2 3 4 6 8 12),
             2 => heights!(2: 1 2 3 4 6 8 12),
             3 => heights!(3: 1 2 3 4 6 8),
             4 => heights!(4: 1 2 3 4 6),
             _ => unreachable!(),
         }
+    }
+}
+
+impl<W: Word> Tile<W> {
+    /// Adds up the products.
+    #[inline(always)]
+    pub unsafe fn run<L: Lanes>(&self, rows: usize, vectors: usize) {
+        let tile = self;
+        let sized = SizedTile {
+            tile,
+            rows,
+            vectors,
+        };
+        // Not in place: it is the same code for all that follows a product.
+        unsafe { dispatch(L::ISA, sized) }
     }
 
     #[inline(always)]

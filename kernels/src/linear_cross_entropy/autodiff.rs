@@ -6,7 +6,6 @@ use burn::backend::autodiff::{
     grads::Gradients,
     ops::{Backward, Ops, OpsKind},
 };
-use burn::tensor::Shape;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::FloatTensor;
 
@@ -21,11 +20,10 @@ impl<B: KernelsWithGrads> Backward<B, 2> for LinearCrossEntropy {
     type State = [Option<FloatTensor<B>>; 2];
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let upstream = B::float_reshape(grads.consume::<B>(&ops.node), Shape::new([1, 1]));
+        let upstream = grads.consume::<B>(&ops.node);
         for (parent, grad) in ops.parents.into_iter().zip(ops.state) {
             if let (Some(node), Some(grad)) = (parent, grad) {
-                // Broadcast on the device: reading the scalar would wait for it.
-                grads.register::<B>(node.id, B::float_mul(grad, upstream.clone()));
+                grads.register::<B>(node.id, B::times_scalar(grad, upstream.clone()));
             }
         }
     }
@@ -51,7 +49,6 @@ pub(crate) fn linear_cross_entropy<B: KernelsWithGrads, C: CheckpointStrategy>(
         token_weights: token_weights.primitive,
         z_loss,
     };
-    let untracked = Autodiff::<B, C>::from_inner;
     match LinearCrossEntropy
         .prepare::<C>(parents)
         .compute_bound()
@@ -62,16 +59,16 @@ pub(crate) fn linear_cross_entropy<B: KernelsWithGrads, C: CheckpointStrategy>(
             let loss = prepared.finish([out.hidden, out.weight], out.output.loss);
             LossOutput {
                 loss,
-                nll: untracked(out.output.nll),
-                logit_square: untracked(out.output.logit_square),
+                nll: Autodiff::<B, C>::from_inner(out.output.nll),
+                logit_square: Autodiff::<B, C>::from_inner(out.output.logit_square),
             }
         }
         OpsKind::UnTracked(prepared) => {
             let out = B::linear_cross_entropy_with_grads(inner, [false; 2]).output;
             LossOutput {
                 loss: prepared.finish(out.loss),
-                nll: untracked(out.nll),
-                logit_square: untracked(out.logit_square),
+                nll: Autodiff::<B, C>::from_inner(out.nll),
+                logit_square: Autodiff::<B, C>::from_inner(out.logit_square),
             }
         }
     }

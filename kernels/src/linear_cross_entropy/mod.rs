@@ -1,6 +1,6 @@
 //! Output projection, cross-entropy and z-loss in one operation.
 //!
-//! With 144,644 logits a token, the logits of 1,024 tokens are 590 MB; here they exist a chunk of
+//! With 144,644 logits a token, the logits of 1,024 tokens are 590 MB; here they exist a tile or a chunk of
 //! rows at a time. The gradients are products of the same chunk, so they are computed in the forward
 //! pass and only scaled in the backward one (as in Liger kernels, arXiv 2410.10989). The z-loss is
 //! that of PaLM (arXiv 2204.02311).
@@ -14,6 +14,7 @@ use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Int, Tensor, TensorPrimitive};
 
 use crate::{Kernels, Targets};
+pub use cpu::working_bytes;
 
 /// Operands of [`linear_cross_entropy`] as backend primitives.
 pub struct LossInput<B: Backend> {

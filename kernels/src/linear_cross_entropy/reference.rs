@@ -2,7 +2,7 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Int, Tensor, TensorPrimitive};
+use burn::tensor::{DType, Int, Tensor, TensorPrimitive};
 
 use super::{LossAndGrads, LossInput, LossOutput};
 
@@ -19,6 +19,9 @@ pub(crate) fn linear_cross_entropy<B: Backend>(
     let token_weights = Tensor::<B, 1>::from_primitive(TensorPrimitive::Float(input.token_weights));
     let targets = Tensor::<B, 1, Int>::from_primitive(input.targets);
     let [tokens, _] = hidden.dims();
+    // Products are made in the type of the hidden states, all else in f32.
+    let dtype = hidden.dtype();
+    let weight = weight.cast(dtype);
 
     let mut loss = Tensor::<B, 1>::zeros([1], &hidden.device());
     let mut nll = Vec::new();
@@ -32,6 +35,7 @@ pub(crate) fn linear_cross_entropy<B: Backend>(
         let w = token_weights.clone().slice([rows]).unsqueeze_dim::<2>(1); // [rows, 1]
 
         let logits = hidden.clone().matmul(weight.clone().transpose()); // [rows, vocab]
+        let logits = logits.cast(DType::F32);
         let max = logits.clone().max_dim(1);
         let lse = (logits.clone() - max.clone()).exp().sum_dim(1).log() + max; // [rows, 1]
         let row_nll = lse.clone() - logits.clone().gather(1, targets.clone());
@@ -47,11 +51,12 @@ pub(crate) fn linear_cross_entropy<B: Backend>(
         let scale = (lse.clone() * (2.0 * input.z_loss) + 1.0) * w.clone();
         let grad = (logits - lse).exp() * scale;
         let grad = grad.scatter(1, targets, -w, burn::tensor::IndexingUpdateOp::Add);
+        let grad = grad.cast(dtype);
         if need[0] {
             hidden_grad.push(grad.clone().matmul(weight.clone()));
         }
         if need[1] {
-            let add = grad.transpose().matmul(hidden);
+            let add = grad.transpose().matmul(hidden).cast(DType::F32);
             weight_grad = Some(match weight_grad {
                 Some(sum) => sum + add,
                 None => add,

@@ -1,8 +1,10 @@
 //! The processor's kernel against the reference, and both against Burn's own autodiff.
 
 use burn::backend::Autodiff;
-use burn::tensor::{Distribution, IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::ops::FloatTensorOps;
+use burn::tensor::{DType, Distribution, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData};
 use burn_flex::Flex;
+use proptest::prelude::*;
 
 use super::*;
 use crate::KernelsWithGrads;
@@ -70,33 +72,179 @@ fn assert_close(got: &[f32], want: &[f32], tolerance: f32) {
     assert!(error <= tolerance * scale, "error {error} of {scale}");
 }
 
-#[test]
-fn processor_equals_reference() {
-    for (tokens, width, vocab) in [(1, 8, 5), (37, 24, 517), (300, 16, 2500)] {
-        let case = case(tokens, width, vocab);
-        let got = Flex::linear_cross_entropy_with_grads(input(&case, 1e-2), [true; 2]);
-        let want = reference::linear_cross_entropy::<Flex>(input(&case, 1e-2), [true; 2]);
-        let (found, known) = (got.output, want.output);
-        assert_close(&values(found.loss, &[1]), &values(known.loss, &[1]), 1e-5);
-        for (got, want) in [
-            (found.nll, known.nll),
-            (found.logit_square, known.logit_square),
-        ] {
-            assert_close(&values(got, &[tokens]), &values(want, &[tokens]), 1e-5);
+/// Loss, likelihoods, squares and gradients in f64, in this order; and the size of what was added up for each.
+fn exact(case: &Case, z_loss: f64) -> [(Vec<f64>, Vec<f64>); 5] {
+    let double = |tensor: &Tensor<Flex, 2>| -> Vec<f64> {
+        let data = tensor.clone().into_data();
+        data.iter::<f64>().collect()
+    };
+    let ([tokens, width], [vocab, _]) = (case.hidden.dims(), case.weight.dims());
+    let (hidden, weight) = (double(&case.hidden), double(&case.weight));
+    let targets: Vec<i64> = case.targets.to_data().iter::<i64>().collect();
+    let weights: Vec<f64> = case.token_weights.to_data().iter::<f64>().collect();
+    let lengths = [1, tokens, tokens, tokens * width, vocab * width];
+    let mut out = lengths.map(|length| (vec![0.0; length], vec![0.0; length]));
+    let mut add = |part: usize, at: usize, terms: &[f64]| {
+        let (sums, sizes) = &mut out[part];
+        for term in terms {
+            sums[at] += term;
+            sizes[at] += term.abs();
         }
-        let shape = [tokens, width];
-        assert_close(
-            &values(got.hidden.unwrap(), &shape),
-            &values(want.hidden.unwrap(), &shape),
-            1e-5,
+    };
+    for token in 0..tokens {
+        let x = &hidden[token * width..][..width];
+        let row = |id: usize| &weight[id * width..][..width];
+        let dot = |id: usize| x.iter().zip(row(id)).map(|(x, w)| x * w).sum::<f64>();
+        let logits: Vec<f64> = (0..vocab).map(dot).collect();
+        let max = logits.iter().copied().fold(f64::MIN, f64::max);
+        let lse = max + logits.iter().map(|x| (x - max).exp()).sum::<f64>().ln();
+        let target = targets[token] as usize;
+        let w = weights[token];
+        add(
+            0,
+            0,
+            &[w * lse, -w * logits[target], w * z_loss * lse * lse],
         );
-        let shape = [vocab, width];
-        assert_close(
-            &values(got.weight.unwrap(), &shape),
-            &values(want.weight.unwrap(), &shape),
-            1e-5,
-        );
+        add(1, token, &[lse, -logits[target]]);
+        let squares: Vec<f64> = logits.iter().map(|x| x * x / vocab as f64).collect();
+        add(2, token, &squares);
+        for (id, logit) in logits.iter().enumerate() {
+            let hit = f64::from(u8::from(id == target));
+            let grad = [
+                w * (1.0 + 2.0 * z_loss * lse) * (logit - lse).exp(),
+                -w * hit,
+            ];
+            for (i, (x, of_row)) in x.iter().zip(row(id)).enumerate() {
+                add(3, token * width + i, &grad.map(|grad| grad * of_row));
+                add(4, id * width + i, &grad.map(|grad| grad * x));
+            }
+        }
     }
+    out
+}
+
+fn check(case: &Case, tolerance: f64) {
+    let want = exact(case, 1e-2);
+    let [tokens, width] = case.hidden.dims();
+    let vocab = case.weight.dims()[0];
+    for (name, out) in [
+        (
+            "fast",
+            Flex::linear_cross_entropy_with_grads(input(case, 1e-2), [true; 2]),
+        ),
+        (
+            "plain",
+            reference::linear_cross_entropy::<Flex>(input(case, 1e-2), [true; 2]),
+        ),
+    ] {
+        // In bf16 Burn's sums are bf16, too: the plain kernel says nothing there.
+        if name == "plain" && case.hidden.dtype() == DType::BF16 {
+            continue;
+        }
+        let hidden = out.hidden.unwrap();
+        assert_eq!(hidden.dtype(), case.hidden.dtype());
+        let hidden = Flex::float_cast(hidden, FloatDType::F32);
+        let got = [
+            values(out.output.loss, &[1]),
+            values(out.output.nll, &[tokens]),
+            values(out.output.logit_square, &[tokens]),
+            values(hidden, &[tokens, width]),
+            values(out.weight.unwrap(), &[vocab, width]),
+        ];
+        for (part, (got, (want, sizes))) in got.iter().zip(&want).enumerate() {
+            let scale = sizes.iter().copied().fold(0.0, f64::max);
+            let errors = got.iter().zip(want).map(|(a, b)| (f64::from(*a) - b).abs());
+            let error = errors.fold(0.0, f64::max);
+            assert_eq!(got.len(), want.len());
+            assert!(
+                error <= tolerance * scale,
+                "{name}, {tokens} tokens, {width} wide, {vocab} ids: part {part} is off by {error} of {scale}"
+            );
+        }
+    }
+}
+
+#[test]
+fn loss_and_gradients_are_those_of_f64() {
+    for (tokens, width, vocab) in [
+        (1, 8, 5),
+        (37, 24, 517),
+        (300, 16, 2500),
+        (263, 7, 700),
+        (4200, 4, 20),
+    ] {
+        let mut case = case(tokens, width, vocab);
+        check(&case, 1e-5);
+        case.hidden = case.hidden.cast(DType::BF16);
+        check(&case, 1e-2);
+    }
+}
+
+/// Logits far above that of the target, in a late tile for some rows and in the first for others.
+#[test]
+fn large_logits_raise_the_reference() {
+    let mut case = case(40, 8, 3000);
+    case.hidden = case.hidden * 30.0;
+    check(&case, 2e-5); // logits of some hundreds have errors of 1e-5
+    let far = |row: f32| Tensor::<Flex, 2>::ones([1, 8], &Default::default()) * row;
+    case.weight = case.weight.slice_assign([2990..2991, 0..8], far(3.0));
+    case.weight = case.weight.slice_assign([10..11, 0..8], far(-3.0));
+    check(&case, 2e-5);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn shapes_of_any_size_are_right(
+        tokens in 1..40usize,
+        width in 1..40usize,
+        vocab in prop_oneof![1..10usize, 240..280usize, 500..530usize],
+        half: bool,
+    ) {
+        let mut case = case(tokens, width, vocab);
+        if half {
+            case.hidden = case.hidden.cast(DType::BF16);
+        }
+        check(&case, if half { 1e-2 } else { 1e-5 });
+    }
+}
+
+#[test]
+fn rows_without_weight_have_no_gradient() {
+    let mut case = case(30, 8, 600);
+    case.token_weights = case.token_weights * 0.0;
+    let out = Flex::linear_cross_entropy_with_grads(input(&case, 1e-2), [true; 2]);
+    assert_eq!(values(out.output.loss, &[1]), [0.0]);
+    assert!(
+        values(out.hidden.unwrap(), &[30, 8])
+            .iter()
+            .all(|&x| x == 0.0)
+    );
+    assert!(
+        values(out.weight.unwrap(), &[600, 8])
+            .iter()
+            .all(|&x| x == 0.0)
+    );
+}
+
+#[test]
+fn not_a_number_reaches_the_loss() {
+    let mut case = case(30, 8, 600);
+    let nan = Tensor::<Flex, 2>::full([1, 1], f32::NAN, &Default::default());
+    case.hidden = case.hidden.slice_assign([4..5, 3..4], nan);
+    let out = Flex::linear_cross_entropy_with_grads(input(&case, 1e-2), [true; 2]);
+    assert!(values(out.output.loss, &[1])[0].is_nan());
+    let nll = values(out.output.nll, &[30]);
+    assert!((0..30).all(|row| nll[row].is_nan() == (row == 4)));
+}
+
+#[test]
+#[should_panic(expected = "linear_cross_entropy: target 613 in a vocabulary of 600")]
+fn a_target_beyond_the_vocabulary_is_named() {
+    let mut case = case(3, 8, 600);
+    case.targets = case.targets + 600;
+    Flex::linear_cross_entropy_with_grads(input(&case, 1e-2), [true; 2]);
 }
 
 #[test]
@@ -153,20 +301,21 @@ fn only_wanted_gradients_are_made() {
 
 #[test]
 fn the_result_does_not_depend_on_the_number_of_threads() {
-    let case = case(64, 16, 20_000);
-    let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+    let run = |case: &Case, threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        let pool = pool.build().unwrap();
         let out =
-            pool.install(|| Flex::linear_cross_entropy_with_grads(input(&case, 1e-4), [true; 2]));
+            pool.install(|| Flex::linear_cross_entropy_with_grads(input(case, 1e-4), [true; 2]));
+        let hidden = Flex::float_cast(out.hidden.unwrap(), FloatDType::F32);
         (
-            values(out.hidden.unwrap(), &[64, 16]),
+            values(hidden, &[64, 16]),
             values(out.weight.unwrap(), &[20_000, 16]),
         )
     };
-    assert_eq!(run(1), run(2));
+    let mut case = case(64, 16, 20_000);
+    assert_eq!(run(&case, 1), run(&case, 2));
+    case.hidden = case.hidden.cast(DType::BF16);
+    assert_eq!(run(&case, 1), run(&case, 2));
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
+use kernels::Kernels;
 use pretrain::backend::BackendKind;
 use pretrain::generate::{Generated, Generator, Options, Prompt, Sampling};
 use pretrain::with_backend;
@@ -84,7 +85,11 @@ fn try_main() -> Result<()> {
     with_backend!(args.backend, speak(&args))
 }
 
-fn speak<B: AutodiffBackend>(args: &Args) -> Result<()> {
+fn speak<B>(args: &Args) -> Result<()>
+where
+    B: AutodiffBackend,
+    B::InnerBackend: Kernels,
+{
     let generator = Generator::<B::InnerBackend>::open(&args.checkpoint, args.codec.as_deref())?;
     let prompt = read_prompt(&args.prompt, &generator)?;
     let spec = generator.codec().spec().clone();
@@ -111,7 +116,7 @@ fn speak<B: AutodiffBackend>(args: &Args) -> Result<()> {
 }
 
 /// A path that exists is audio; one that looks like an audio file but is not there is a mistake.
-fn read_prompt<B: Backend>(prompt: &str, generator: &Generator<B>) -> Result<Prompt> {
+fn read_prompt<B: Kernels>(prompt: &str, generator: &Generator<B>) -> Result<Prompt> {
     const EXTENSIONS: [&str; 8] = ["wav", "flac", "mp3", "ogg", "oga", "m4a", "aac", "mp4"];
     let path = Path::new(prompt);
     if path.is_file() {

@@ -11,9 +11,10 @@ pub use sample::{Sampling, sample};
 use std::path::Path;
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use encodec_rs::{Codec, Codes};
 use experiments::Precision;
+use kernels::Kernels;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use shards::{TokenKind, Vocab};
@@ -66,7 +67,7 @@ pub struct Generator<B: Backend> {
     device: B::Device,
 }
 
-impl<B: Backend> Generator<B> {
+impl<B: Kernels> Generator<B> {
     /// Loads a checkpoint, its tokenizer and its codec.
     ///
     /// # Errors
@@ -201,15 +202,14 @@ impl<B: Backend> Generator<B> {
         let time = tokens.len();
         let config = &self.checkpoint.state.plan.model;
         let rope = RopeTable::new(&config.rope, config.head_dim, start, time, &self.device);
-        // One document: a single new token sees all before it, several see those before each.
-        let mask = (time > 1).then(|| causal_mask(start, time, &self.device));
         let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
         let ids = Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [1, time]), &self.device);
         let logits = self.model.next_logits(
             ids,
             &Context {
                 rope,
-                mask,
+                // one document
+                starts: Tensor::zeros([1, time], &self.device),
                 precision: Precision::F32,
             },
             cache,
@@ -234,14 +234,4 @@ impl<B: Backend> Generator<B> {
             tokens.iter().filter_map(code).collect(),
         )
     }
-}
-
-/// `[1, 1, time, start + time]`, true where a key comes after a query.
-fn causal_mask<B: Backend>(start: usize, time: usize, device: &B::Device) -> Tensor<B, 4, Bool> {
-    let keys = start + time;
-    let hidden = (0..time).flat_map(|query| (0..keys).map(move |key| key > start + query));
-    Tensor::from_data(
-        TensorData::new(hidden.collect::<Vec<bool>>(), [1, 1, time, keys]),
-        device,
-    )
 }

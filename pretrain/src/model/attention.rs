@@ -2,12 +2,14 @@
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor, activation};
+use burn::tensor::{Int, Tensor, activation};
 use experiments::ModelConfig;
+use kernels::Kernels;
+use kernels::attention::attention;
 
 use super::Context;
 use super::init::Init;
-use super::layers::{Linear, RmsNorm, cast};
+use super::layers::{Linear, RmsNorm};
 
 #[derive(Module, Debug)]
 pub(super) struct Attention<B: Backend> {
@@ -21,7 +23,7 @@ pub(super) struct Attention<B: Backend> {
     head_dim: usize,
 }
 
-/// Rotated keys and values of the positions seen so far, `[batch, kv_heads, time, head_dim]`.
+/// Rotated keys and values of the positions seen so far, `[batch, time, kv_heads, head_dim]`.
 #[derive(Clone, Debug)]
 pub struct Cache<B: Backend> {
     keys_values: Option<(Tensor<B, 4>, Tensor<B, 4>)>,
@@ -33,18 +35,31 @@ impl<B: Backend> Default for Cache<B> {
     }
 }
 
-impl<B: Backend> Cache<B> {
-    /// Appends, and returns everything seen.
-    fn append(&mut self, keys: Tensor<B, 4>, values: Tensor<B, 4>) -> (Tensor<B, 4>, Tensor<B, 4>) {
-        let all = match self.keys_values.take() {
-            Some((k, v)) => (
-                Tensor::cat(vec![k, keys], 2),
-                Tensor::cat(vec![v, values], 2),
-            ),
-            None => (keys, values),
+impl<B: Kernels> Cache<B> {
+    /// Appends the new positions, and returns their attention to all up to themselves, in the shape of the query. The
+    /// first call may bring several, later ones bring one each.
+    fn attend(
+        &mut self,
+        query: Tensor<B, 4>,
+        key: Tensor<B, 4>,
+        value: Tensor<B, 4>,
+        starts: Tensor<B, 2, Int>,
+    ) -> Tensor<B, 4> {
+        let Some((keys, values)) = self.keys_values.take() else {
+            self.keys_values = Some((key.clone(), value.clone()));
+            return attention(query, key, value, starts);
         };
-        self.keys_values = Some(all.clone());
-        all
+        let [batch, time, heads, head_dim] = query.dims();
+        assert_eq!(time, 1, "positions after the first are taken one at a time");
+        let keys = Tensor::cat(vec![keys, key], 1);
+        let values = Tensor::cat(vec![values, value], 1);
+        self.keys_values = Some((keys.clone(), values.clone()));
+        let kv_heads = keys.dims()[2];
+        let query = query.reshape([batch, kv_heads, heads / kv_heads, head_dim]);
+        let scores = query.matmul(keys.permute([0, 2, 3, 1])) * (head_dim as f64).powf(-0.5);
+        let shares = activation::softmax(scores, 3); // [batch, kv_heads, groups, time]
+        let out = shares.matmul(values.swap_dims(1, 2));
+        out.reshape([batch, 1, heads, head_dim])
     }
 }
 
@@ -75,7 +90,9 @@ impl<B: Backend> Attention<B> {
             ("o_proj", &mut self.o_proj),
         ]
     }
+}
 
+impl<B: Kernels> Attention<B> {
     /// `[batch, time, hidden]` to the same shape.
     pub(super) fn forward(
         &self,
@@ -84,30 +101,17 @@ impl<B: Backend> Attention<B> {
         cache: Option<&mut Cache<B>>,
     ) -> Tensor<B, 3> {
         let [batch, time, _] = x.dims();
+        // [batch, time, heads, head_dim]
         let q = self.heads(self.q_proj.forward(x.clone()));
         let k = self.heads(self.k_proj.forward(x.clone()));
-        let v = self.heads(self.v_proj.forward(x)).swap_dims(1, 2);
-        // [batch, heads, time, head_dim]
-        let q = context.rope.rotate(self.q_norm.forward(q).swap_dims(1, 2));
-        let k = context.rope.rotate(self.k_norm.forward(k).swap_dims(1, 2));
-        let (k, v) = match cache {
-            Some(cache) => cache.append(k, v),
-            None => (k, v),
+        let v = self.heads(self.v_proj.forward(x));
+        let q = context.rope.norm_rotate(q, &self.q_norm);
+        let k = context.rope.norm_rotate(k, &self.k_norm);
+        let starts = context.starts.clone();
+        let out = match cache {
+            Some(cache) => cache.attend(q, k, v, starts),
+            None => attention(q, k, v, starts),
         };
-        let groups = q.dims()[1] / k.dims()[1];
-        let (k, v) = (repeat_heads(k, groups), repeat_heads(v, groups));
-        let dtype = q.dtype();
-        let scores = cast(q.matmul(k.swap_dims(2, 3)), DType::F32);
-        let scores = scores * (self.head_dim as f64).powf(-0.5);
-        let scores = match &context.mask {
-            Some(mask) => {
-                let shape = scores.shape();
-                scores.mask_fill(mask.clone().expand(shape), f32::NEG_INFINITY)
-            }
-            None => scores,
-        };
-        let shares = cast(activation::softmax(scores, 3), dtype);
-        let out = shares.matmul(v).swap_dims(1, 2);
         let [_, _, heads, head_dim] = out.dims();
         self.o_proj
             .forward(out.reshape([batch, time, heads * head_dim]))
@@ -118,15 +122,4 @@ impl<B: Backend> Attention<B> {
         let [batch, time, width] = x.dims();
         x.reshape([batch, time, width / self.head_dim, self.head_dim])
     }
-}
-
-/// Each key-value head serves `groups` consecutive query heads.
-fn repeat_heads<B: Backend>(x: Tensor<B, 4>, groups: usize) -> Tensor<B, 4> {
-    if groups == 1 {
-        return x;
-    }
-    let [batch, heads, time, head_dim] = x.dims();
-    x.unsqueeze_dim::<5>(2)
-        .expand([batch, heads, groups, time, head_dim])
-        .reshape([batch, heads * groups, time, head_dim])
 }

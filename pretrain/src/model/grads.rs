@@ -7,6 +7,7 @@ use burn::tensor::{Int, Tensor};
 use kernels::Kernels;
 use kernels::linear_cross_entropy::LossOutput;
 
+use super::layers::Residual;
 use super::{Batch, Context, Qwen3, Setup};
 
 /// A batch's loss and the gradients of every parameter.
@@ -51,10 +52,10 @@ where
         let (tokens, context) = (batch.tokens.clone(), setup.context(batch));
         let (inner, inner_context) = (self.valid(), context.inner());
         let mut inputs = Vec::with_capacity(inner.model.layers.len());
-        let mut x = inner.embed(tokens.clone().inner(), context.precision);
+        let mut x = inner.embed(tokens.clone().inner(), context.precision).sum();
         for layer in &inner.model.layers {
             inputs.push(x.clone());
-            x = layer.forward(x, &inner_context, None);
+            x = layer.forward(Residual::new(x), &inner_context, None).sum();
         }
         let last = Tensor::from_inner(x).require_grad();
         let hidden = self.model.norm.forward(last.clone());
@@ -93,8 +94,9 @@ where
         all.accumulate(self, GradientsParams::from_grads(grads, self));
         for (layer, input) in self.model.layers.iter().zip(kept.inputs).rev() {
             let input = Tensor::from_inner(input).require_grad();
-            let output = layer.forward(input.clone(), &kept.context, None);
-            let mut grads = pull(output, of_output);
+            let residual = Residual::new(input.clone());
+            let output = layer.forward(residual, &kept.context, None);
+            let mut grads = pull(output.sum(), of_output);
             of_output = input
                 .grad_remove(&mut grads)
                 .expect("a layer depends on its input");
@@ -102,7 +104,8 @@ where
         }
         // a frozen embedding is behind nothing that is trained
         if self.model.embed_tokens.weight.val().is_require_grad() {
-            let grads = pull(self.embed(kept.tokens, kept.context.precision), of_output);
+            let embedded = self.embed(kept.tokens, kept.context.precision);
+            let grads = pull(embedded.sum(), of_output);
             all.accumulate(self, GradientsParams::from_grads(grads, self));
         }
         LossAndGrads {
@@ -125,7 +128,7 @@ impl<B: AutodiffBackend> Context<B> {
     fn inner(&self) -> Context<B::InnerBackend> {
         Context {
             rope: self.rope.inner(),
-            mask: self.mask.clone().map(Tensor::inner),
+            starts: self.starts.clone().inner(),
             precision: self.precision,
         }
     }
@@ -138,7 +141,7 @@ impl<B: AutodiffBackend> Batch<B> {
             tokens: self.tokens.inner(),
             targets: self.targets.inner(),
             weights: self.weights.inner(),
-            mask: self.mask.inner(),
+            starts: self.starts.inner(),
         }
     }
 }

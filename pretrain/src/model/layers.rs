@@ -2,7 +2,11 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Int, Tensor, module};
+use burn::tensor::{DType, FloatDType, Int, Tensor};
+use kernels::Kernels;
+use kernels::embedding::embedding;
+use kernels::linear::linear;
+use kernels::rms_norm::{add_rms_norm, rms_norm};
 
 use super::lora::Lora;
 
@@ -15,18 +19,15 @@ pub struct Linear<B: Backend> {
     pub lora: Option<Lora<B>>,
 }
 
-impl<B: Backend> Linear<B> {
+impl<B: Kernels> Linear<B> {
     /// `[batch, time, in]` to `[batch, time, out]`.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, time, input] = x.dims();
-        let weight = cast(self.weight.val(), x.dtype());
-        let [output, _] = weight.dims();
-        // One matrix product over all rows; the transposition is a view.
+        let [output, _] = self.weight.dims();
         let rows = x.reshape([batch * time, input]);
-        let update = self.lora.as_ref().map(|lora| lora.forward(rows.clone()));
-        let out = rows.matmul(weight.transpose());
-        let out = match update {
-            Some(update) => out + update,
+        let out = linear(rows.clone(), self.weight.val());
+        let out = match &self.lora {
+            Some(lora) => out + lora.forward(rows),
             None => out,
         };
         out.reshape([batch, time, output])
@@ -40,10 +41,13 @@ pub struct Embedding<B: Backend> {
     pub weight: Param<Tensor<B, 2>>,
 }
 
-impl<B: Backend> Embedding<B> {
-    /// `[batch, time]` to `[batch, time, hidden]`.
-    pub fn forward(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-        module::embedding(self.weight.val(), tokens)
+impl<B: Kernels> Embedding<B> {
+    /// `[batch, time]` to `[batch, time, hidden]` in the type `dtype`.
+    pub fn forward(&self, tokens: Tensor<B, 2, Int>, dtype: FloatDType) -> Tensor<B, 3> {
+        let [batch, time] = tokens.dims();
+        let [_, hidden] = self.weight.dims();
+        let rows = embedding(self.weight.val(), tokens.reshape([batch * time]), dtype);
+        rows.reshape([batch, time, hidden])
     }
 }
 
@@ -56,14 +60,49 @@ pub struct RmsNorm<B: Backend> {
     pub(super) epsilon: f64,
 }
 
-impl<B: Backend> RmsNorm<B> {
+impl<B: Kernels> RmsNorm<B> {
     /// `[..., channels]` to the same shape and type.
     pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
-        let dtype = x.dtype();
-        let x = cast(x, DType::F32);
-        let mean_square = x.clone().square().mean_dim(D - 1);
-        let scale = (mean_square + self.epsilon).sqrt().recip();
-        cast(x * scale * self.weight.val().unsqueeze(), dtype)
+        rms_norm(x, self.weight.val(), self.epsilon)
+    }
+
+    /// The residual stream brought up to date, and its norm.
+    pub(super) fn residual(&self, residual: Residual<B>) -> (Tensor<B, 3>, Tensor<B, 3>) {
+        match residual {
+            Residual {
+                stream,
+                delta: Some(delta),
+            } => add_rms_norm(stream, delta, self.weight.val(), self.epsilon),
+            Residual {
+                stream,
+                delta: None,
+            } => (stream.clone(), self.forward(stream)),
+        }
+    }
+}
+
+/// The residual stream `[batch, time, hidden]` and what is to be added to it: the norm that comes next does so in its pass
+/// over memory.
+pub(super) struct Residual<B: Backend> {
+    pub(super) stream: Tensor<B, 3>,
+    pub(super) delta: Option<Tensor<B, 3>>,
+}
+
+impl<B: Backend> Residual<B> {
+    /// A stream that nothing is to be added to.
+    pub(super) fn new(stream: Tensor<B, 3>) -> Self {
+        Self {
+            stream,
+            delta: None,
+        }
+    }
+
+    /// The stream brought up to date.
+    pub(super) fn sum(self) -> Tensor<B, 3> {
+        match self.delta {
+            Some(delta) => self.stream + delta,
+            None => self.stream,
+        }
     }
 }
 

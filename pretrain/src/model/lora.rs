@@ -4,10 +4,12 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use experiments::LoraConfig;
+use kernels::Kernels;
+use kernels::linear::linear;
 
 use super::Qwen3;
 use super::init::Init;
-use super::layers::{Linear, cast};
+use super::layers::Linear;
 
 /// The update `scale · B A` of a linear layer. `B` begins at 0, so that the model begins as it was.
 #[derive(Module, Debug)]
@@ -33,12 +35,12 @@ impl<B: Backend> Lora<B> {
             scale: config.scale(),
         }
     }
+}
 
+impl<B: Kernels> Lora<B> {
     /// What is added to the layer's output: rows `[tokens, in]` to `[tokens, out]`, in the type of the rows.
     pub(super) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        let dtype = x.dtype();
-        let [a, b] = [&self.a, &self.b].map(|matrix| cast(matrix.val(), dtype).transpose());
-        x.matmul(a).matmul(b) * self.scale
+        linear(linear(x, self.a.val()), self.b.val()) * self.scale
     }
 }
 

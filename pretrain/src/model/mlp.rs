@@ -1,9 +1,11 @@
 //! SwiGLU (arXiv 2002.05202).
 
 use burn::module::Module;
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, activation};
 use experiments::ModelConfig;
+use kernels::Kernels;
+use kernels::swiglu::swiglu;
 
 use super::init::Init;
 use super::layers::Linear;
@@ -35,10 +37,13 @@ impl<B: Backend> Mlp<B> {
             ("down_proj", &mut self.down_proj),
         ]
     }
+}
 
+impl<B: Kernels> Mlp<B> {
     /// `[batch, time, hidden]` to the same shape.
     pub(super) fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let gate = activation::silu(self.gate_proj.forward(x.clone()));
-        self.down_proj.forward(gate * self.up_proj.forward(x))
+        let gate = self.gate_proj.forward(x.clone());
+        let up = self.up_proj.forward(x);
+        self.down_proj.forward(swiglu(gate, up))
     }
 }

@@ -11,10 +11,10 @@ mod grads;
 mod init;
 mod layers;
 mod lora;
-mod mask;
 mod mlp;
 mod params;
 mod rope;
+mod starts;
 mod trace;
 
 pub use attention::Cache;
@@ -22,22 +22,22 @@ pub use grads::{Forward, LossAndGrads};
 pub(crate) use init::normals;
 pub use layers::{Embedding, Linear, RmsNorm};
 pub use lora::Lora;
-pub use mask::attention_mask;
 pub(crate) use params::Path;
 pub use params::{NamedTensor, ParamsError, fill_params, load_params, named_params};
 pub use rope::RopeTable;
+pub use starts::document_starts;
 pub use trace::{Activations, gradient_norms};
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bool, DType, Int, Tensor};
+use burn::tensor::{DType, FloatDType, Int, Tensor};
 use experiments::{ModelConfig, Precision};
 use kernels::Kernels;
 use kernels::linear_cross_entropy::{LossOutput, linear_cross_entropy};
 
 use attention::Attention;
 use init::Init;
-use layers::cast;
+use layers::{Residual, cast};
 use mlp::Mlp;
 
 /// A decoder with its output head.
@@ -73,8 +73,8 @@ pub struct DecoderLayer<B: Backend> {
 pub struct Context<B: Backend> {
     /// Rotary tables of the positions of these tokens.
     pub rope: RopeTable<B>,
-    /// `[batch or 1, 1, time, keys]`, true where a key is hidden from a query.
-    pub mask: Option<Tensor<B, 4, Bool>>,
+    /// See [`document_starts`].
+    pub starts: Tensor<B, 2, Int>,
     /// What the layers compute in, but for norms, rotation and softmax, which are f32.
     pub precision: Precision,
 }
@@ -109,7 +109,7 @@ impl<B: Backend> Setup<B> {
     fn context(&self, batch: &Batch<B>) -> Context<B> {
         Context {
             rope: self.rope.clone(),
-            mask: Some(batch.mask.clone()),
+            starts: batch.starts.clone(),
             precision: self.precision,
         }
     }
@@ -124,8 +124,8 @@ pub struct Batch<B: Backend> {
     pub targets: Tensor<B, 2, Int>,
     /// Loss weights `[batch, time]`.
     pub weights: Tensor<B, 2>,
-    /// See [`attention_mask`].
-    pub mask: Tensor<B, 4, Bool>,
+    /// See [`document_starts`].
+    pub starts: Tensor<B, 2, Int>,
 }
 
 impl<B: Backend> Qwen3<B> {
@@ -171,6 +171,11 @@ impl<B: Backend> Qwen3<B> {
         }
     }
 
+    /// An empty cache for each layer.
+    pub fn new_cache(&self) -> Vec<Cache<B>> {
+        self.model.layers.iter().map(|_| Cache::default()).collect()
+    }
+
     /// The output head `[vocab, hidden]`.
     pub fn head(&self) -> Tensor<B, 2> {
         match &self.lm_head {
@@ -178,14 +183,16 @@ impl<B: Backend> Qwen3<B> {
             None => self.model.embed_tokens.weight.val(),
         }
     }
+}
 
+impl<B: Kernels> Qwen3<B> {
     /// Hidden states after the final norm: tokens `[batch, time]` to `[batch, time, hidden]`.
     pub fn hidden(&self, tokens: Tensor<B, 2, Int>, context: &Context<B>) -> Tensor<B, 3> {
         self.run(tokens, context, None)
     }
 
-    /// Logits of the last position `[batch, vocab]`; the keys and values of `tokens` are appended to
-    /// `cache`, and `context` is that of the new positions.
+    /// Logits of the last position `[batch, vocab]`; the keys and values of `tokens` are appended to `cache`, and `context`
+    /// is that of the new positions: any number of them if the cache is empty, else one.
     pub fn next_logits(
         &self,
         tokens: Tensor<B, 2, Int>,
@@ -199,51 +206,30 @@ impl<B: Backend> Qwen3<B> {
         last.matmul(self.head().transpose())
     }
 
-    /// An empty cache for each layer.
-    pub fn new_cache(&self) -> Vec<Cache<B>> {
-        self.model.layers.iter().map(|_| Cache::default()).collect()
-    }
-
     fn run(
         &self,
         tokens: Tensor<B, 2, Int>,
         context: &Context<B>,
         mut cache: Option<&mut [Cache<B>]>,
     ) -> Tensor<B, 3> {
-        let mut x = self.embed(tokens, context.precision);
+        let mut residual = self.embed(tokens, context.precision);
         for (index, layer) in self.model.layers.iter().enumerate() {
             let cache = cache.as_deref_mut().map(|cache| &mut cache[index]);
-            x = layer.forward(x, context, cache);
+            residual = layer.forward(residual, context, cache);
         }
-        self.model.norm.forward(x)
+        let (_, hidden) = self.model.norm.residual(residual);
+        hidden
     }
 
-    /// The first layer's input `[batch, time, hidden]`, in the type that all layers compute in.
-    fn embed(&self, tokens: Tensor<B, 2, Int>, precision: Precision) -> Tensor<B, 3> {
+    /// What the first layer begins with, in the type that all layers compute in.
+    fn embed(&self, tokens: Tensor<B, 2, Int>, precision: Precision) -> Residual<B> {
         let dtype = match precision {
-            Precision::F32 => DType::F32,
-            Precision::Bf16 => DType::BF16,
+            Precision::F32 => FloatDType::F32,
+            Precision::Bf16 => FloatDType::BF16,
         };
-        cast(self.model.embed_tokens.forward(tokens), dtype)
+        Residual::new(self.model.embed_tokens.forward(tokens, dtype))
     }
-}
 
-impl<B: Backend> DecoderLayer<B> {
-    /// `[batch, time, hidden]` to the same shape.
-    fn forward(
-        &self,
-        x: Tensor<B, 3>,
-        context: &Context<B>,
-        cache: Option<&mut Cache<B>>,
-    ) -> Tensor<B, 3> {
-        let normed = self.input_layernorm.forward(x.clone());
-        let x = x + self.self_attn.forward(normed, context, cache);
-        let normed = self.post_attention_layernorm.forward(x.clone());
-        x + self.mlp.forward(normed)
-    }
-}
-
-impl<B: Kernels> Qwen3<B> {
     /// Weighted loss, and what each token of the flattened batch adds to it.
     pub fn loss(&self, batch: &Batch<B>, setup: &Setup<B>) -> LossOutput<Tensor<B, 1>> {
         let hidden = self.hidden(batch.tokens.clone(), &setup.context(batch));
@@ -260,11 +246,28 @@ impl<B: Kernels> Qwen3<B> {
         let [sequences, time, width] = hidden.dims();
         let tokens = sequences * time;
         linear_cross_entropy(
-            cast(hidden, DType::F32).reshape([tokens, width]),
+            hidden.reshape([tokens, width]),
             self.head(),
             batch.targets.clone().reshape([tokens]),
             batch.weights.clone().reshape([tokens]),
             z_loss_weight as f32,
         )
+    }
+}
+
+impl<B: Kernels> DecoderLayer<B> {
+    /// The layer's own delta is that of its MLP.
+    fn forward(
+        &self,
+        residual: Residual<B>,
+        context: &Context<B>,
+        cache: Option<&mut Cache<B>>,
+    ) -> Residual<B> {
+        let (stream, normed) = self.input_layernorm.residual(residual);
+        let delta = Some(self.self_attn.forward(normed, context, cache));
+        let residual = Residual { stream, delta };
+        let (stream, normed) = self.post_attention_layernorm.residual(residual);
+        let delta = Some(self.mlp.forward(normed));
+        Residual { stream, delta }
     }
 }

@@ -3,17 +3,19 @@
 use std::f64::consts::PI;
 
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use experiments::RopeConfig;
+use kernels::Kernels;
+use kernels::norm_rope::norm_rope;
 
-use super::layers::cast;
+use super::layers::RmsNorm;
 
 /// Cosines and sines of a range of positions.
 #[derive(Clone, Debug)]
 pub struct RopeTable<B: Backend> {
-    /// `[1, 1, time, head_dim / 2]`.
-    cos: Tensor<B, 4>,
-    sin: Tensor<B, 4>,
+    /// `[time, head_dim / 2]`.
+    cos: Tensor<B, 2>,
+    sin: Tensor<B, 2>,
 }
 
 impl<B: Backend> RopeTable<B> {
@@ -31,7 +33,7 @@ impl<B: Backend> RopeTable<B> {
         let (sin, cos): (Vec<f32>, Vec<f32>) = angles
             .map(|angle| (angle.sin() as f32, angle.cos() as f32))
             .unzip();
-        let shape = [1, 1, time, head_dim / 2];
+        let shape = [time, head_dim / 2];
         let tensor = |values| Tensor::from_data(TensorData::new(values, shape), device);
         Self {
             cos: tensor(cos),
@@ -49,16 +51,14 @@ impl<B: Backend> RopeTable<B> {
             sin: self.sin.clone().inner(),
         }
     }
+}
 
-    /// Rotates the pairs (c, c + head_dim / 2), as transformers does, in f32: `[batch, heads, time, head_dim]`.
-    pub fn rotate(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let dtype = x.dtype();
-        let x = cast(x, DType::F32);
-        let half = x.dims()[3] / 2;
-        let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
-        let first = a.clone() * self.cos.clone() - b.clone() * self.sin.clone();
-        let second = b * self.cos.clone() + a * self.sin.clone();
-        cast(Tensor::cat(vec![first, second], 3), dtype)
+impl<B: Kernels> RopeTable<B> {
+    /// Queries or keys `[batch, time, heads, head_dim]` after their norm and the rotation of the pairs (c, c + head_dim / 2),
+    /// as transformers does it.
+    pub(super) fn norm_rotate(&self, x: Tensor<B, 4>, norm: &RmsNorm<B>) -> Tensor<B, 4> {
+        let (cos, sin) = (self.cos.clone(), self.sin.clone());
+        norm_rope(x, norm.weight.val(), cos, sin, norm.epsilon)
     }
 }
 

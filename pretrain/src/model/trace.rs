@@ -4,8 +4,9 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor};
+use kernels::Kernels;
 
-use super::layers::cast;
+use super::layers::{Residual, cast};
 use super::{Batch, Path, Qwen3, Setup};
 
 /// What passes through a model.
@@ -14,14 +15,14 @@ pub struct Activations {
     pub hidden_rms: Vec<f64>,
 }
 
-impl<B: Backend> Qwen3<B> {
+impl<B: Kernels> Qwen3<B> {
     /// Sizes of the activations of a batch.
     pub fn activations(&self, batch: &Batch<B>, setup: &Setup<B>) -> Activations {
         let context = setup.context(batch);
-        let mut x = self.embed(batch.tokens.clone(), context.precision);
+        let mut x = self.embed(batch.tokens.clone(), context.precision).sum();
         let mut hidden_rms = vec![rms(&x)];
         for layer in &self.model.layers {
-            x = layer.forward(x, &context, None);
+            x = layer.forward(Residual::new(x), &context, None).sum();
             hidden_rms.push(rms(&x));
         }
         Activations { hidden_rms }

@@ -7,7 +7,7 @@ use mixes::Sequence;
 use shards::{TokenKind, VocabLayout};
 
 use crate::error::{Error, Result};
-use crate::model::{Batch, attention_mask};
+use crate::model::{Batch, document_starts};
 
 /// What the loss of a token weighs, by its kind.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl Objective {
             tokens: ints(tokens),
             targets: ints(targets),
             weights: Tensor::from_data(TensorData::new(weights, [batch, time]), device),
-            mask: attention_mask(&segments, device),
+            starts: document_starts(&segments, device),
         })
     }
 

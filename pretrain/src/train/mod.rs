@@ -14,6 +14,7 @@ mod unigram;
 pub use batch::Objective;
 pub use diverged::{Replay, SequenceReplay, replay};
 pub use losses::Losses;
+pub use peak::{matmul_flops, peak_memory};
 pub use prepare::{adopt_initial_config, open_loader, run};
 pub use progress::Progress;
 pub use step::{Cut, Phases, StepOutput, Trainer};

@@ -2,6 +2,8 @@
 
 use experiments::{AcousticWeights, Plan, Precision, SkipStepConfig, TokenWeights};
 use mixes::Sequence;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use shards::VocabLayout;
 
 use super::*;
@@ -163,6 +165,42 @@ fn bf16_is_near_f32_and_is_not_f32() {
         let error = (a.objective - b.objective).abs() / b.objective;
         assert!(error > 0.0 && error < 5e-3, "{error}");
     }
+}
+
+/// Sequences in which three tokens of four follow from the one before.
+fn predictable(rng: &mut ChaCha8Rng) -> Vec<Sequence> {
+    let size = layout().vocab_size;
+    let mut sequences = sequences(0);
+    for tokens in sequences.iter_mut().map(|sequence| &mut sequence.tokens) {
+        for at in 1..TIME {
+            tokens[at] = match rng.random_range(0..4) {
+                0 => rng.random_range(0..size),
+                _ => (5 * tokens[at - 1] + 3) % size,
+            };
+        }
+    }
+    sequences
+}
+
+#[test]
+fn bf16_learns_what_f32_learns() {
+    let mut plan = plan();
+    plan.steps = 300;
+    let [full, half] = [Precision::F32, Precision::Bf16].map(|precision| {
+        plan.precision = precision;
+        let mut trainer = trainer(&plan, WHOLE);
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let mut step = |_| {
+            let out = trainer.train_step(&predictable(&mut rng), false);
+            out.unwrap().objective
+        };
+        let losses: Vec<f64> = (0..plan.steps).map(&mut step).collect();
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        let (first, last) = (mean(&losses[..20]), mean(&losses[280..]));
+        assert!(last < 0.6 * first, "{first} to {last}");
+        last
+    });
+    assert!((half / full - 1.0).abs() < 0.01, "{half} {full}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
 use experiments::Precision;
 use pretrain::hf::{folder_config, initial_weights};
-use pretrain::model::{Context, Qwen3, RopeTable, attention_mask};
+use pretrain::model::{Context, Qwen3, RopeTable, document_starts};
 use pretrain::weights::Weights;
 use safetensors::SafeTensors;
 use tests::{bin, fixture};
@@ -82,7 +82,7 @@ fn logits(folder: &Path, ids: &[i32]) -> Vec<f32> {
     let document = vec![0; ids.len()];
     let context = Context {
         rope,
-        mask: Some(attention_mask(&[&document], &device)),
+        starts: document_starts(&[&document], &device),
         precision: Precision::F32,
     };
     let tokens = TensorData::new(ids.to_vec(), [1, ids.len()]);

@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::Lanes;
+use super::{Isa, Lanes};
 
 /// 128 bits, 32 registers.
 #[derive(Clone, Copy)]
@@ -10,6 +10,7 @@ pub struct Neon;
 
 impl Lanes for Neon {
     type V = float32x4_t;
+    const ISA: Isa = Isa::Neon;
     const N: usize = 4;
     const PANEL: usize = 4;
 
@@ -44,6 +45,10 @@ impl Lanes for Neon {
     #[inline(always)]
     unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
         unsafe { vfmaq_f32(c, a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sum(x: float32x4_t) -> f32 {
+        unsafe { vaddvq_f32(x) }
     }
     #[inline(always)]
     unsafe fn min(a: float32x4_t, b: float32x4_t) -> float32x4_t {

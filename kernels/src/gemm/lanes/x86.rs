@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Lanes;
+use super::{Isa, Lanes};
 
 /// 512 bits, 32 registers; with or without products of bf16.
 #[derive(Clone, Copy)]
@@ -10,6 +10,10 @@ pub struct Avx512<const BF16: bool>;
 
 impl<const BF16: bool> Lanes for Avx512<BF16> {
     type V = __m512;
+    const ISA: Isa = match BF16 {
+        true => Isa::Avx512Bf16,
+        false => Isa::Avx512,
+    };
     const N: usize = 16;
     const PANEL: usize = 4;
 
@@ -44,6 +48,10 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
     #[inline(always)]
     unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
         unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn sum(x: __m512) -> f32 {
+        unsafe { _mm512_reduce_add_ps(x) }
     }
     #[inline(always)]
     unsafe fn min(a: __m512, b: __m512) -> __m512 {
@@ -172,6 +180,7 @@ pub struct Avx2;
 
 impl Lanes for Avx2 {
     type V = __m256;
+    const ISA: Isa = Isa::Avx2;
     const N: usize = 8;
     const PANEL: usize = 2;
 
@@ -206,6 +215,14 @@ impl Lanes for Avx2 {
     #[inline(always)]
     unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
         unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn sum(x: __m256) -> f32 {
+        unsafe {
+            let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+        }
     }
     #[inline(always)]
     unsafe fn min(a: __m256, b: __m256) -> __m256 {

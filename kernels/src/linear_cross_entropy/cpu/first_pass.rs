@@ -175,11 +175,13 @@ impl<W: Word> Group<'_, W> {
         }
         let mut largest = Largest([f32::NEG_INFINITY; ROWS], buffers.logits.n);
         unsafe { product::<L, W>(hidden, partial.len(), &buffers.logits, &mut largest) };
+        let mut raised = false;
         for (at, partial) in partial.iter().enumerate() {
-            if !above(partial) {
+            let (at, largest) = (row + at, largest.0[at]);
+            if !above(partial) || largest <= sums.reference[at] {
                 continue;
             }
-            let (at, largest) = (row + at, largest.0[at]);
+            raised = true;
             let factor = (sums.reference[at] - largest).exp();
             sums.reference[at] = largest;
             sums.exp[at] *= f64::from(factor);
@@ -189,7 +191,7 @@ impl<W: Word> Group<'_, W> {
                 hidden.iter_mut().for_each(|x| *x *= factor);
             }
         }
-        true
+        raised
     }
 }
 
@@ -210,19 +212,10 @@ impl<W: Word> Sink for Exponentials<'_, W> {
     #[inline(always)]
     unsafe fn take<L: Lanes>(&mut self, logits: *const f32, place: Place) {
         for row in (0..place.rows).step_by(W::PER_WORD) {
-            for offset in (0..place.width).step_by(L::N) {
-                unsafe {
-                    let low = self.exponential::<L>(logits, place, row, offset);
-                    let high = match W::PER_WORD == 2 && row + 1 < place.rows {
-                        true => self.exponential::<L>(logits, place, row + 1, offset),
-                        false => L::splat(0.0),
-                    };
-                    let (kept, row_words, first) = self.kept;
-                    if !kept.is_null() {
-                        let word = (first + place.row + row) / W::PER_WORD;
-                        let at = row_words * place.column + word * place.width + offset;
-                        L::store(kept.add(at), W::words::<L>(low, high));
-                    }
+            unsafe {
+                match (W::PER_WORD, row + 1 < place.rows) {
+                    (2, true) => self.rows::<L, 2>(logits, place, row),
+                    _ => self.rows::<L, 1>(logits, place, row),
                 }
             }
         }
@@ -230,37 +223,59 @@ impl<W: Word> Sink for Exponentials<'_, W> {
 }
 
 impl<W: Word> Exponentials<'_, W> {
-    /// Of one vector of a row, which it adds to the sums and puts into the tile; 0 beyond the last column.
+    /// Those of one row of words.
     #[inline(always)]
-    unsafe fn exponential<L: Lanes>(
+    unsafe fn rows<L: Lanes, const ROWS: usize>(
         &mut self,
         logits: *const f32,
         place: Place,
-        row: usize,
-        offset: usize,
-    ) -> L::V {
-        let column = place.column + offset;
-        let at = place.row + row;
+        first: usize,
+    ) {
+        let (kept, row_words, first_kept) = self.kept;
+        let word = (first_kept + place.row + first) / W::PER_WORD;
+        let kept = match kept.is_null() {
+            true => None,
+            false => Some(kept.wrapping_add(row_words * place.column + word * place.width)),
+        };
         unsafe {
-            let x = L::load(logits.add(row * place.width + offset));
-            let over = L::sub(x, L::splat(*self.references.get_unchecked(at)));
-            // NaN is the second operand, and stays.
-            let mut exp = math::exp::<L>(L::min(L::splat(LARGEST), over));
-            if self.columns - column < L::N {
-                let ones = [1f32; LANES];
-                exp = L::mul(
-                    exp,
-                    f32::load_part::<L>(ones.as_ptr(), self.columns - column),
-                );
+            let sums = self.sums.as_mut_ptr().add(place.row + first).cast::<f32>();
+            let references = self.references.as_ptr().add(place.row + first);
+            let mut reference = [L::splat(0.0); ROWS];
+            let (mut exps, mut squares) = (reference, reference);
+            for row in 0..ROWS {
+                reference[row] = L::splat(*references.add(row));
+                exps[row] = L::load(sums.add(2 * row * LANES));
+                squares[row] = L::load(sums.add((2 * row + 1) * LANES));
             }
-            let sums = self.sums.get_unchecked_mut(at).as_mut_ptr();
-            L::store(sums, L::add(L::load(sums), exp));
-            let squares = sums.add(LANES);
-            L::store(squares, L::fma(x, x, L::load(squares)));
-            if let Some((tile, stride)) = self.tile {
-                W::store::<L>(tile.add(at * stride + column), exp);
+            for offset in (0..place.width).step_by(L::N) {
+                let column = place.column + offset;
+                let mut pair = [L::splat(0.0); 2];
+                for row in 0..ROWS {
+                    let x = L::load(logits.add((first + row) * place.width + offset));
+                    // NaN is the second operand, and stays.
+                    let over = L::min(L::splat(LARGEST), L::sub(x, reference[row]));
+                    let mut exp = math::exp::<L>(over);
+                    if self.columns - column < L::N {
+                        let ones = [1f32; LANES];
+                        let inside = self.columns - column;
+                        exp = L::mul(exp, f32::load_part::<L>(ones.as_ptr(), inside));
+                    }
+                    exps[row] = L::add(exps[row], exp);
+                    squares[row] = L::fma(x, x, squares[row]);
+                    if let Some((tile, stride)) = self.tile {
+                        let at = (place.row + first + row) * stride + column;
+                        W::store::<L>(tile.add(at), exp);
+                    }
+                    pair[row] = exp;
+                }
+                if let Some(kept) = kept {
+                    L::store(kept.add(offset), W::words::<L>(pair[0], pair[1]));
+                }
             }
-            exp
+            for row in 0..ROWS {
+                L::store(sums.add(2 * row * LANES), exps[row]);
+                L::store(sums.add((2 * row + 1) * LANES), squares[row]);
+            }
         }
     }
 }

@@ -39,6 +39,23 @@ const TILE_WORDS: usize = 256;
 /// The hidden states' gradient is summed in this many contiguous groups of tiles.
 const GROUPS: usize = 16;
 
+/// Bytes that the loss of `tokens` hidden states of `width` numbers takes beside its operands and gradients, on a processor;
+/// `bytes` are those of a number: 4, or 2 for bf16.
+pub fn working_bytes(tokens: usize, width: usize, vocab: usize, bytes: usize) -> usize {
+    let rows = chunk_rows(vocab, bytes).min(tokens);
+    // Exponentials; the groups' parts of the gradient, and references.
+    rows * (vocab * bytes + GROUPS * width * 4 + vocab.div_ceil(TILE_WORDS) * 4)
+}
+
+/// Tokens whose exponentials are kept at a time.
+fn chunk_rows(vocab: usize, bytes: usize) -> usize {
+    let rows = (KEPT_BYTES / (vocab * bytes)).clamp(1, MOST_ROWS);
+    match rows / ROWS {
+        0 => rows.next_multiple_of(2),
+        blocks => blocks * ROWS,
+    }
+}
+
 /// Sizes and slices of one call.
 #[derive(Clone, Copy)]
 pub(super) struct Operands<'a, W> {
@@ -108,7 +125,7 @@ fn run<W: Word>(
         isa: Isa::detect(),
     };
     let mut out = Output::new(&operands);
-    let rows = operands.chunk_rows();
+    let rows = chunk_rows(vocab, size_of::<W>());
     for start in (0..tokens).step_by(rows) {
         operands.chunk(start, rows.min(tokens - start), &mut out);
     }
@@ -163,16 +180,6 @@ struct Row {
 }
 
 impl<W: Word> Operands<'_, W> {
-    /// Tokens whose exponentials are kept at a time.
-    fn chunk_rows(&self) -> usize {
-        let bytes = self.vocab * size_of::<W>();
-        let rows = (KEPT_BYTES / bytes).clamp(1, MOST_ROWS);
-        match rows / ROWS {
-            0 => rows.next_multiple_of(2),
-            blocks => blocks * ROWS,
-        }
-    }
-
     fn chunk(&self, start: usize, rows: usize, out: &mut Output<W>) {
         let tile = TILE_WORDS * W::PER_WORD;
         let row_words = rows.div_ceil(W::PER_WORD);
