@@ -52,6 +52,18 @@ pub trait Lanes: Copy + 'static {
     unsafe fn pow2(k: Self::V) -> Self::V;
     /// `acc + a₀ b₀ + a₁ b₁`, where each lane of a and b holds two bf16, the first in the low bits.
     unsafe fn dot_bf16(acc: Self::V, a: Self::V, b: Self::V) -> Self::V;
+    /// Turns `N` rows of `N` words, `from_stride` apart and at any address, into rows that are `to_stride` apart.
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        for row in 0..Self::N {
+            for column in 0..Self::N {
+                unsafe {
+                    let word = from.add(row * from_stride + column).read_unaligned();
+                    to.add(column * to_stride + row).write(word);
+                }
+            }
+        }
+    }
     /// Stores `N` values rounded to the nearest bf16.
     unsafe fn store_bf16(to: *mut u16, x: Self::V);
     /// Reads `N` bf16.

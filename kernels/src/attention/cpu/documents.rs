@@ -69,13 +69,59 @@ impl Documents {
     }
 }
 
+/// What a block of queries sees of a block of keys. Rows are keys and columns queries, counted from the start of their block.
+pub(super) struct Window<'a> {
+    documents: &'a Documents,
+    pub queries: Range<usize>,
+    pub keys: Range<usize>,
+    /// Whether each query sees each key.
+    whole: bool,
+}
+
+impl<'a> Window<'a> {
+    pub fn new(documents: &'a Documents, queries: Range<usize>, keys: Range<usize>) -> Self {
+        let past = keys.end <= queries.start + 1;
+        Self {
+            documents,
+            whole: past && queries.end <= documents.ends[keys.start],
+            queries,
+            keys,
+        }
+    }
+
+    /// Columns that see at least one of the rows.
+    #[inline(always)]
+    pub fn columns(&self, rows: Range<usize>) -> Range<usize> {
+        if self.whole {
+            return 0..self.queries.len();
+        }
+        let first = self.keys.start;
+        let seen = self.documents.queries(first + rows.start..first + rows.end);
+        within(seen, &self.queries)
+    }
+
+    /// Rows that at least one of the columns sees.
+    #[inline(always)]
+    pub fn rows(&self, columns: Range<usize>) -> Range<usize> {
+        if self.whole {
+            return 0..self.keys.len();
+        }
+        let first = self.queries.start;
+        let seen = self
+            .documents
+            .keys(first + columns.start..first + columns.end);
+        within(seen, &self.keys)
+    }
+}
+
 /// The part of a range that lies in a block, from the start of the block.
-pub(super) fn within(range: Range<usize>, block: &Range<usize>) -> Range<usize> {
+fn within(range: Range<usize>, block: &Range<usize>) -> Range<usize> {
     let place = |position: usize| position.clamp(block.start, block.end) - block.start;
     place(range.start)..place(range.end)
 }
 
 /// Puts `value` in the places that are not seen.
+#[inline(always)]
 pub(super) fn hide<T: Copy>(row: &mut [T], seen: Range<usize>, value: T) {
     row[..seen.start].fill(value);
     row[seen.end..].fill(value);

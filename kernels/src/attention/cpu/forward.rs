@@ -1,5 +1,6 @@
 //! The forward pass: a task is a block of queries of a sequence, and goes over the keys that it sees.
 
+use std::cmp::Reverse;
 use std::f32::consts::{LN_2, LOG2_E};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -7,12 +8,14 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Call;
-use super::documents::{hide, within};
-use super::pack::{self, Rows, padded};
+use super::documents::{Window, hide};
+use super::pack::{self, padded};
+use super::rows::{Head, Output, Rows};
 use super::tile::{Left, Panels, Product, Strip, Sums, strips, vectors, words};
 use crate::gemm::lanes::{Lanes, Op, dispatch};
 use crate::gemm::math;
 use crate::gemm::word::Word;
+use crate::storage::filled;
 
 /// Queries of a task.
 const QUERIES: usize = 64;
@@ -23,84 +26,95 @@ impl<W: Word> Call<'_, W> {
     /// Result `[batch, time, heads, head_dim]` and logsumexp `[batch, heads, time]`.
     pub fn forward(&self) -> (Vec<W>, Vec<f32>) {
         let sizes = self.sizes;
-        let values = self.packed_values();
-        let token = sizes.heads * sizes.head_dim;
-        let mut out = vec![W::round(0.0); sizes.batch * sizes.time * token];
         let mut logsumexp = vec![0.0; sizes.batch * sizes.heads * sizes.time];
+        let fill = |out: &mut [W]| {
+            let out = Output::new(out, [sizes.time, sizes.head_dim]);
+            let heads = logsumexp.par_chunks_exact_mut(sizes.group() * sizes.time);
+            heads
+                .zip(self.kv_heads())
+                .for_each(|(logsumexp, head)| self.forward_head(head, &out, logsumexp));
+        };
+        let len = sizes.batch * sizes.time * sizes.heads * sizes.head_dim;
+        // SAFETY: the blocks of queries are written whole.
+        (unsafe { filled(len, fill) }, logsumexp)
+    }
+
+    /// All queries of a key head; their logsumexp is `[query heads, time]`.
+    fn forward_head(&self, kv_head: Head, out: &Output<W>, logsumexp: &mut [f32]) {
+        let sizes = self.sizes;
+        let packed = self.packed(kv_head);
         let mut tasks = Vec::new();
-        for (batch, out) in out.chunks_mut(sizes.time * token).enumerate() {
-            for (block, out) in out.chunks_mut(QUERIES * token).enumerate() {
+        for (index, logsumexp) in logsumexp.chunks_exact_mut(sizes.time).enumerate() {
+            for (block, logsumexp) in logsumexp.chunks_mut(QUERIES).enumerate() {
                 let start = block * QUERIES;
                 tasks.push(Task {
                     call: self,
-                    values: &values,
-                    batch,
-                    queries: start..start + out.len() / token,
+                    head: self.query_head(kv_head, index),
+                    queries: start..start + logsumexp.len(),
+                    packed: &packed,
                     out,
+                    logsumexp,
                 });
             }
         }
         // The longest first, so that the threads end together.
-        tasks.sort_by_key(|task| std::cmp::Reverse(task.work()));
-        let places: Vec<_> = tasks
-            .iter()
-            .map(|task| (task.batch, task.queries.clone()))
-            .collect();
-        let done: Vec<Vec<f32>> = tasks
+        tasks.sort_by_key(|task| Reverse(task.keys().len()));
+        tasks
             .into_par_iter()
             .with_max_len(1)
             // SAFETY: the instruction set is available.
-            .map(|task| unsafe { dispatch(self.isa, task) })
-            .collect();
-        for ((batch, queries), done) in places.into_iter().zip(done) {
-            for (head, done) in done.chunks_exact(queries.len()).enumerate() {
-                let row = (batch * sizes.heads + head) * sizes.time;
-                logsumexp[row + queries.start..row + queries.end].copy_from_slice(done);
-            }
-        }
-        (out, logsumexp)
+            .for_each(|task| unsafe { dispatch(self.isa, task) });
     }
 
-    /// Values of each sequence and head, packed [by token](pack::by_token).
-    fn packed_values(&self) -> Vec<f32> {
-        let sizes = self.sizes;
-        let mut packed = vec![0.0; sizes.batch * sizes.kv_heads * self.packed_head()];
-        let heads = packed.par_chunks_mut(self.packed_head()).enumerate();
-        heads.for_each(|(index, to)| {
-            let (batch, head) = (index / sizes.kv_heads, index % sizes.kv_heads);
-            let rows = self.rows(self.value, batch, [head, sizes.kv_heads]);
-            // SAFETY: the instruction set is available.
-            unsafe { dispatch(self.isa, Pack { rows, to }) }
-        });
+    fn packed(&self, head: Head) -> Packed {
+        let (keys, values) = (self.rows(self.key, head), self.rows(self.value, head));
+        let steps = keys.head_dim / W::PER_WORD;
+        let block = QUERIES / W::PER_WORD * padded(keys.head_dim);
+        let mut packed = Packed {
+            keys: Vec::new(),
+            values: Vec::new(),
+        };
+        let fill = |to_keys: &mut [f32], to_values: &mut [f32]| {
+            let to_keys = to_keys.par_chunks_mut(QUERIES * steps);
+            let blocks = to_keys.zip(to_values.par_chunks_exact_mut(block));
+            blocks
+                .enumerate()
+                .for_each(|(index, (to_keys, to_values))| {
+                    let pack = Pack {
+                        keys: keys.from(index * QUERIES),
+                        values: values.from(index * QUERIES),
+                        to_keys,
+                        to_values,
+                    };
+                    // SAFETY: the instruction set is available.
+                    unsafe { dispatch(self.isa, pack) }
+                });
+        };
+        // SAFETY: the blocks are written whole.
+        packed.keys = unsafe {
+            filled(keys.tokens * steps, |to_keys| {
+                let len = keys.tokens.div_ceil(QUERIES) * block;
+                packed.values = filled(len, |to_values| fill(to_keys, to_values));
+            })
+        };
         packed
-    }
-
-    fn packed_head(&self) -> usize {
-        self.sizes.time.div_ceil(W::PER_WORD) * padded(self.sizes.head_dim)
-    }
-
-    /// The rows of one of `heads` heads.
-    pub(super) fn rows<'b>(
-        &self,
-        values: &'b [W],
-        batch: usize,
-        [head, heads]: [usize; 2],
-    ) -> Rows<'b, W> {
-        let sizes = self.sizes;
-        let stride = heads * sizes.head_dim;
-        Rows {
-            values: &values[batch * sizes.time * stride + head * sizes.head_dim..],
-            stride,
-            tokens: sizes.time,
-            head_dim: sizes.head_dim,
-        }
     }
 }
 
-/// Packs the values of a head.
+/// The keys and values of a head.
+struct Packed {
+    /// [Rows](pack::rows).
+    keys: Vec<f32>,
+    /// [By token](pack::by_token).
+    values: Vec<f32>,
+}
+
+/// Packs a block of keys and values.
 struct Pack<'a, W> {
-    rows: Rows<'a, W>,
-    to: &'a mut [f32],
+    keys: Rows<'a, W>,
+    values: Rows<'a, W>,
+    to_keys: &'a mut [f32],
+    to_values: &'a mut [f32],
 }
 
 impl<W: Word> Op for Pack<'_, W> {
@@ -108,20 +122,22 @@ impl<W: Word> Op for Pack<'_, W> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        unsafe { pack::by_token::<L, W>(self.rows, self.to) }
+        pack::rows(self.keys, self.to_keys);
+        unsafe { pack::by_token::<L, W>(self.values, self.to_values) }
     }
 }
 
-/// A block of queries, with all heads.
+/// A block of queries of a head.
 struct Task<'a, W> {
     call: &'a Call<'a, W>,
-    values: &'a [f32],
-    batch: usize,
+    head: Head,
     queries: Range<usize>,
-    out: &'a mut [W],
+    packed: &'a Packed,
+    out: &'a Output<'a, W>,
+    logsumexp: &'a mut [f32],
 }
 
-/// What is known of a block of queries of one head after some of its keys.
+/// What is known of a block of queries after some of its keys.
 struct State {
     /// The queries in [panels](pack::panels).
     query: Vec<f32>,
@@ -152,76 +168,59 @@ impl State {
 impl<W: Word> Task<'_, W> {
     /// Keys that the queries see.
     fn keys(&self) -> Range<usize> {
-        self.call.documents[self.batch].keys(self.queries.clone())
-    }
-
-    fn work(&self) -> usize {
-        self.keys().len()
+        self.call.documents[self.head.batch].keys(self.queries.clone())
     }
 }
 
 impl<W: Word> Op for Task<'_, W> {
-    /// Logsumexp `[heads, queries]`.
-    type Out = Vec<f32>;
+    type Out = ();
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(mut self) -> Vec<f32> {
+    unsafe fn run<L: Lanes>(self) {
         let sizes = self.call.sizes;
         let mut state = State {
             query: vec![0.0; QUERIES * sizes.head_dim / W::PER_WORD],
             scores: vec![0.0; KEYS * QUERIES],
-            max: [0.0; QUERIES],
+            max: [f32::MIN; QUERIES],
             sum: [0.0; QUERIES],
             correction: [0.0; QUERIES],
             out: vec![0.0; QUERIES * padded(sizes.head_dim)],
         };
-        let mut logsumexp = Vec::with_capacity(sizes.heads * self.queries.len());
-        for head in 0..sizes.heads {
-            unsafe { self.head::<L>(head, &mut state) };
-            self.write(head, &state, &mut logsumexp);
-        }
-        logsumexp
-    }
-}
-
-impl<W: Word> Task<'_, W> {
-    #[inline(always)]
-    unsafe fn head<L: Lanes>(&self, head: usize, state: &mut State) {
-        let (call, sizes) = (self.call, self.call.sizes);
-        let queries = call.rows(call.query, self.batch, [head, sizes.heads]);
-        pack::panels::<L, W>(queries.from(self.queries.start), &mut state.query);
-        state.max.fill(f32::MIN);
-        state.sum.fill(0.0);
-        state.out.fill(0.0);
+        let queries = self.call.rows(self.call.query, self.head);
+        unsafe { pack::panels::<L, W>(queries.from(self.queries.start), &mut state.query) };
         let keys = self.keys();
         // Words of values hold tokens from an even one on.
         for start in (keys.start / W::PER_WORD * W::PER_WORD..keys.end).step_by(KEYS) {
             let keys = start..keys.end.min(start + KEYS);
+            let documents = &self.call.documents[self.head.batch];
+            let window = Window::new(documents, self.queries.clone(), keys);
             unsafe {
-                self.scores::<L>(head, keys.clone(), state);
-                softmax::<L, W>(keys.len(), sizes.scale(), state);
+                self.scores::<L>(&window, &mut state);
+                softmax::<L, W>(window.keys.len(), sizes.scale(), &mut state);
                 state.correct(padded(sizes.head_dim));
-                self.add_values::<L>(head, keys, state);
+                self.add_values::<L>(&window, &mut state);
             }
         }
+        unsafe { self.write::<L>(&state) };
     }
+}
 
+impl<W: Word> Task<'_, W> {
     /// Scores of the keys, -∞ where they are hidden.
     #[inline(always)]
-    unsafe fn scores<L: Lanes>(&self, head: usize, keys: Range<usize>, state: &mut State) {
-        let (call, sizes) = (self.call, self.call.sizes);
-        let rows = call.rows(call.key, self.batch, [head / sizes.group(), sizes.kv_heads]);
-        let steps = sizes.head_dim / W::PER_WORD;
+    unsafe fn scores<L: Lanes>(&self, window: &Window, state: &mut State) {
+        let (call, keys) = (self.call, &window.keys);
+        let steps = call.sizes.head_dim / W::PER_WORD;
         let query = Panels::packed::<L>(&state.query, steps);
-        for (row, count) in strips::<L>(keys.len(), query.width) {
-            let first = keys.start + row;
-            let seen = self.columns(first..first + count);
-            let scores = &mut state.scores[row * QUERIES..][..count * QUERIES];
+        for (first, count) in strips::<L>(keys.len(), query.width) {
+            let rows = first..first + count;
+            let scores = &mut state.scores[first * QUERIES..][..count * QUERIES];
+            let left = &self.packed.keys[(keys.start + first) * steps..];
             let strip = Strip::<W> {
-                left: Left::rows::<W>(rows.from(first)),
+                left: Left::rows(left, steps),
                 right: query,
                 rows: count,
-                columns: vectors::<L>(&seen),
+                columns: vectors::<L>(&window.columns(rows.clone())),
                 steps,
                 sums: Sums {
                     to: scores.as_mut_ptr(),
@@ -231,9 +230,8 @@ impl<W: Word> Task<'_, W> {
                 word: PhantomData,
             };
             unsafe { strip.compute(call.isa) };
-            for (key, scores) in scores.chunks_exact_mut(QUERIES).enumerate() {
-                let seen = self.columns(first + key..first + key + 1);
-                hide(scores, seen, f32::NEG_INFINITY);
+            for (row, scores) in rows.zip(scores.chunks_exact_mut(QUERIES)) {
+                hide(scores, window.columns(row..row + 1), f32::NEG_INFINITY);
             }
         }
         if !keys.len().is_multiple_of(2) {
@@ -241,26 +239,11 @@ impl<W: Word> Task<'_, W> {
         }
     }
 
-    /// Of this block, the queries that see some of the keys.
-    #[inline(always)]
-    fn columns(&self, keys: Range<usize>) -> Range<usize> {
-        let seen = self.call.documents[self.batch].queries(keys);
-        within(seen, &self.queries)
-    }
-
     /// Adds the values of these keys, weighted.
     #[inline(always)]
-    unsafe fn add_values<L: Lanes>(&self, head: usize, keys: Range<usize>, state: &mut State) {
-        let (call, sizes) = (self.call, self.call.sizes);
-        let documents = &call.documents[self.batch];
-        let width = padded(sizes.head_dim);
-        let packed = (self.batch * sizes.kv_heads + head / sizes.group()) * call.packed_head();
-        let values = &self.values[packed + keys.start / W::PER_WORD * width..];
-        let first = self.queries.start;
-        let steps = |rows: Range<usize>| {
-            let seen = documents.keys(first + rows.start..first + rows.end);
-            words::<W>(within(seen, &keys))
-        };
+    unsafe fn add_values<L: Lanes>(&self, window: &Window, state: &mut State) {
+        let width = padded(self.call.sizes.head_dim);
+        let values = &self.packed.values[window.keys.start / W::PER_WORD * width..];
         let product = Product {
             left: Left {
                 words: state.scores.as_ptr(),
@@ -276,61 +259,71 @@ impl<W: Word> Task<'_, W> {
                 add: true,
             },
         };
-        unsafe { product.compute::<L, W>(call.isa, steps) };
+        let steps = |queries| words::<W>(window.rows(queries));
+        unsafe { product.compute::<L, W>(self.call.isa, steps) };
     }
 
     /// Divides by the sums.
     #[inline(always)]
-    fn write(&mut self, head: usize, state: &State, logsumexp: &mut Vec<f32>) {
-        let sizes = self.call.sizes;
-        let tokens = self.out.chunks_exact_mut(sizes.heads * sizes.head_dim);
-        let rows = state.out.chunks_exact(padded(sizes.head_dim));
-        for (((token, row), sum), max) in tokens.zip(rows).zip(state.sum).zip(state.max) {
-            let inverse = sum.recip();
-            let to = &mut token[head * sizes.head_dim..][..sizes.head_dim];
-            for (to, x) in to.iter_mut().zip(row) {
-                *to = W::round(x * inverse);
-            }
-            logsumexp.push(max * LN_2 + sum.ln());
+    unsafe fn write<L: Lanes>(self, state: &State) {
+        let rows = state.out.chunks_exact(padded(self.call.sizes.head_dim));
+        for ((query, row), sum) in self.queries.zip(rows).zip(state.sum) {
+            // SAFETY: no other task has this query.
+            unsafe { self.out.write::<L>(self.head, query, row, sum.recip()) };
+        }
+        for ((to, sum), max) in self.logsumexp.iter_mut().zip(state.sum).zip(state.max) {
+            *to = max * LN_2 + sum.ln();
         }
     }
 }
 
+/// Vectors of queries whose softmax is made at a time, so that whole lines of the cache are read.
+const VECTORS: usize = 4;
+
 /// Turns scores into shares that are not yet divided by their sum, as words along the keys, and takes them into the sums.
 #[inline(always)]
 unsafe fn softmax<L: Lanes, W: Word>(keys: usize, scale: f32, state: &mut State) {
-    for column in (0..QUERIES).step_by(L::N) {
+    for column in (0..QUERIES).step_by(VECTORS * L::N) {
         unsafe {
             let scores = state.scores.as_mut_ptr().add(column);
-            let mut largest = L::splat(f32::NEG_INFINITY);
+            let mut largest = [L::splat(f32::NEG_INFINITY); VECTORS];
             for key in 0..keys {
-                // In this order NaN is left out here; it comes back from the exponential.
-                largest = L::max(L::load(scores.add(key * QUERIES)), largest);
+                for (vector, largest) in largest.iter_mut().enumerate() {
+                    // In this order NaN is left out here; it comes back from the exponential.
+                    *largest = L::max(L::load(scores.add(key * QUERIES + vector * L::N)), *largest);
+                }
             }
             let scale = L::splat(scale * LOG2_E);
-            let old = L::load(state.max.as_ptr().add(column));
-            let max = L::max(L::mul(largest, scale), old);
-            let correction = math::exp2::<L>(L::sub(old, max));
-            let minus_max = L::sub(L::splat(0.0), max);
-            let mut sum = L::splat(0.0);
+            let mut minus_max = largest;
+            for (vector, minus) in minus_max.iter_mut().enumerate() {
+                let at = column + vector * L::N;
+                let old = L::load(state.max.as_ptr().add(at));
+                let max = L::max(L::mul(*minus, scale), old);
+                let correction = math::exp2::<L>(L::sub(old, max));
+                *minus = L::sub(L::splat(0.0), max);
+                let sums = state.sum.as_mut_ptr().add(at);
+                L::store(sums, L::mul(L::load(sums), correction));
+                L::store(state.max.as_mut_ptr().add(at), max);
+                L::store(state.correction.as_mut_ptr().add(at), correction);
+            }
+            let mut sums = [L::splat(0.0); VECTORS];
             for key in (0..keys).step_by(2) {
-                let row = scores.add(key * QUERIES);
-                let mut shares = [minus_max; 2];
-                for (index, share) in shares.iter_mut().enumerate() {
-                    let score = L::load(row.add(index * QUERIES));
-                    *share = math::exp2::<L>(L::fma(score, scale, minus_max));
-                }
-                let [first, second] = shares;
-                sum = L::add(sum, L::add(first, second));
-                L::store(row, W::words::<L>(first, second));
-                if W::PER_WORD == 1 {
-                    L::store(row.add(QUERIES), second);
+                for (vector, (sum, minus)) in sums.iter_mut().zip(minus_max).enumerate() {
+                    let row = scores.add(key * QUERIES + vector * L::N);
+                    let first = math::exp2::<L>(L::fma(L::load(row), scale, minus));
+                    let next = row.add(QUERIES);
+                    let second = math::exp2::<L>(L::fma(L::load(next), scale, minus));
+                    *sum = L::add(*sum, L::add(first, second));
+                    L::store(row, W::words::<L>(first, second));
+                    if W::PER_WORD == 1 {
+                        L::store(next, second);
+                    }
                 }
             }
-            let sums = state.sum.as_mut_ptr().add(column);
-            L::store(sums, L::fma(L::load(sums), correction, sum));
-            L::store(state.max.as_mut_ptr().add(column), max);
-            L::store(state.correction.as_mut_ptr().add(column), correction);
+            for (vector, sum) in sums.into_iter().enumerate() {
+                let to = state.sum.as_mut_ptr().add(column + vector * L::N);
+                L::store(to, L::add(L::load(to), sum));
+            }
         }
     }
 }

@@ -10,14 +10,16 @@ mod backward;
 mod documents;
 mod forward;
 mod pack;
+mod rows;
 mod tile;
-mod unpack;
 
 use burn::tensor::{DType, Shape};
 use burn_flex::{Flex, FlexTensor};
+use rayon::prelude::*;
 
 use self::backward::Made;
 use self::documents::Documents;
+use self::rows::{Head, Rows};
 use super::{AttentionInput, Sizes, reference};
 use crate::gemm::lanes::Isa;
 use crate::gemm::word::Word;
@@ -34,6 +36,32 @@ struct Call<'a, W> {
     value: &'a [W],
     /// Of each sequence.
     documents: Vec<Documents>,
+}
+
+impl<W: Word> Call<'_, W> {
+    /// The key heads of all sequences.
+    fn kv_heads(&self) -> impl IndexedParallelIterator<Item = Head> {
+        let heads = self.sizes.kv_heads;
+        let all = (0..self.sizes.batch * heads).into_par_iter();
+        all.map(move |index| Head {
+            batch: index / heads,
+            head: index % heads,
+            heads,
+        })
+    }
+
+    /// One of the query heads that a key head serves.
+    fn query_head(&self, kv_head: Head, index: usize) -> Head {
+        Head {
+            batch: kv_head.batch,
+            head: kv_head.head * self.sizes.group() + index,
+            heads: self.sizes.heads,
+        }
+    }
+
+    fn rows<'b>(&self, values: &'b [W], head: Head) -> Rows<'b, W> {
+        Rows::new(values, head, [self.sizes.time, self.sizes.head_dim])
+    }
 }
 
 /// See [`crate::KernelsWithGrads::attention_forward`].

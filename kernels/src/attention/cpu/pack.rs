@@ -1,5 +1,6 @@
 //! Operands in the order in which products read them, as words.
 
+use super::rows::Rows;
 use crate::gemm::lanes::Lanes;
 use crate::gemm::word::Word;
 
@@ -11,39 +12,17 @@ pub(super) fn padded(head_dim: usize) -> usize {
     head_dim.next_multiple_of(PAD)
 }
 
-/// The rows of a head: `[tokens, head_dim]`, its tokens `stride` values apart.
-#[derive(Clone, Copy)]
-pub(super) struct Rows<'a, W> {
-    /// From the first value of the first row on.
-    pub values: &'a [W],
-    pub stride: usize,
-    pub tokens: usize,
-    pub head_dim: usize,
-}
-
-impl<'a, W: Word> Rows<'a, W> {
-    pub fn row(&self, token: usize) -> &'a [W] {
-        &self.values[token * self.stride..][..self.head_dim]
-    }
-
-    /// Values of a row, 0 where there is none.
-    #[inline(always)]
-    unsafe fn vector<L: Lanes>(&self, token: usize, column: usize) -> L::V {
-        if token >= self.tokens || column >= self.head_dim {
-            return unsafe { L::splat(0.0) };
-        }
-        let row = self.row(token);
-        let count = (self.head_dim - column).min(L::N);
-        unsafe { W::load_part::<L>(row.as_ptr().add(column), count) }
-    }
-
-    /// The rows from `token` on.
-    pub fn from(&self, token: usize) -> Self {
-        Self {
-            values: &self.values[token * self.stride..],
-            tokens: self.tokens - token,
-            ..*self
-        }
+/// Rows as the first factor of a product, one after the other, `[tokens, words]`. Where they lie, their distance may be such
+/// that they compete for a part of the cache.
+#[inline(always)]
+pub(super) fn rows<W: Word>(rows: Rows<W>, to: &mut [f32]) {
+    let words = rows.head_dim / W::PER_WORD;
+    for (token, to) in to.chunks_exact_mut(words).enumerate().take(rows.tokens) {
+        // SAFETY: the row has these words.
+        unsafe {
+            rows.words(token)
+                .copy_to_nonoverlapping(to.as_mut_ptr(), words)
+        };
     }
 }
 
@@ -71,24 +50,42 @@ pub(super) unsafe fn by_token<L: Lanes, W: Word>(rows: Rows<W>, to: &mut [f32]) 
 
 /// Rows as the second factor of a product that sums over the width, transposed: panels `[words, PANEL · N]`, whose columns
 /// are tokens, 0 where there is none.
+///
+/// # Safety
+/// As [`Lanes`].
 #[inline(always)]
-pub(super) fn panels<L: Lanes, W: Word>(rows: Rows<W>, to: &mut [f32]) {
+pub(super) unsafe fn panels<L: Lanes, W: Word>(rows: Rows<W>, to: &mut [f32]) {
     let words = rows.head_dim / W::PER_WORD;
     let width = L::PANEL * L::N;
     for (panel, to) in to.chunks_exact_mut(words * width).enumerate() {
-        for column in 0..width {
+        for column in (0..width).step_by(L::N) {
             let token = panel * width + column;
-            if token < rows.tokens {
-                let from = rows.row(token).as_ptr().cast::<f32>();
-                for (word, to) in to[column..].iter_mut().step_by(width).enumerate() {
-                    // SAFETY: a row has these words.
-                    *to = unsafe { from.add(word).read_unaligned() };
-                }
-            } else {
-                for to in to[column..].iter_mut().step_by(width) {
-                    *to = 0.0;
+            for word in (0..words).step_by(L::N) {
+                let to = &mut to[word * width + column..];
+                if token + L::N <= rows.tokens && word + L::N <= words {
+                    unsafe {
+                        let from = rows.words(token).add(word);
+                        L::transpose(from, rows.stride / W::PER_WORD, to.as_mut_ptr(), width);
+                    }
+                } else {
+                    transpose_part::<L, W>(rows, [token, word], to);
                 }
             }
+        }
+    }
+}
+
+/// As much of `N` rows and words as there is.
+#[inline(always)]
+fn transpose_part<L: Lanes, W: Word>(rows: Rows<W>, [token, word]: [usize; 2], to: &mut [f32]) {
+    let words = rows.head_dim / W::PER_WORD;
+    for (word, to) in (word..words.min(word + L::N)).zip(to.chunks_mut(L::PANEL * L::N)) {
+        for (token, to) in (token..token + L::N).zip(to) {
+            *to = match token < rows.tokens {
+                // SAFETY: the row has these words.
+                true => unsafe { rows.words(token).add(word).read_unaligned() },
+                false => 0.0,
+            };
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::pack::Rows;
 use crate::gemm::lanes::{Isa, Lanes, Op, dispatch};
 use crate::gemm::word::Word;
 
@@ -46,7 +45,7 @@ impl Panels {
     }
 }
 
-/// The first factor, in words. It may lie at odd addresses.
+/// The first factor, in words.
 #[derive(Clone, Copy)]
 pub(super) struct Left {
     pub words: *const f32,
@@ -57,12 +56,12 @@ pub(super) struct Left {
 }
 
 impl Left {
-    /// Rows where they lie.
+    /// [Rows](super::pack::rows) of `steps` words.
     #[inline(always)]
-    pub fn rows<W: Word>(rows: Rows<W>) -> Self {
+    pub fn rows(words: &[f32], steps: usize) -> Self {
         Self {
-            words: rows.values.as_ptr().cast(),
-            row: rows.stride / W::PER_WORD,
+            words: words.as_ptr(),
+            row: steps,
             step: 1,
         }
     }
@@ -183,7 +182,7 @@ impl<W: Word> Strip<W> {
                     *column = L::load(right.add(vector * L::N));
                 }
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = L::splat(left.add(row * self.left.row).read_unaligned());
+                    let x = L::splat(*left.add(row * self.left.row));
                     for (sum, column) in sums.iter_mut().zip(columns) {
                         *sum = W::madd::<L>(*sum, x, column);
                     }

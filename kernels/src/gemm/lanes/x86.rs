@@ -95,6 +95,53 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
         unsafe { _mm256_storeu_si256(to.cast(), rounded::<BF16>(x)) }
     }
     #[inline(always)]
+    unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        unsafe {
+            let mut rows = [_mm512_setzero_ps(); 16];
+            for (index, row) in rows.iter_mut().enumerate() {
+                *row = Self::load(from.add(index * from_stride));
+            }
+            // Afterwards `rows[4 i + c]` holds in its part p column 4 p + c of the rows 4 i to 4 i + 3.
+            for rows in rows.as_chunks_mut::<4>().0 {
+                let low = [
+                    _mm512_castps_pd(_mm512_unpacklo_ps(rows[0], rows[1])),
+                    _mm512_castps_pd(_mm512_unpacklo_ps(rows[2], rows[3])),
+                ];
+                let high = [
+                    _mm512_castps_pd(_mm512_unpackhi_ps(rows[0], rows[1])),
+                    _mm512_castps_pd(_mm512_unpackhi_ps(rows[2], rows[3])),
+                ];
+                *rows = [
+                    _mm512_castpd_ps(_mm512_unpacklo_pd(low[0], low[1])),
+                    _mm512_castpd_ps(_mm512_unpackhi_pd(low[0], low[1])),
+                    _mm512_castpd_ps(_mm512_unpacklo_pd(high[0], high[1])),
+                    _mm512_castpd_ps(_mm512_unpackhi_pd(high[0], high[1])),
+                ];
+            }
+            const EVEN: i32 = 0x88;
+            const ODD: i32 = 0xdd;
+            for c in 0..4 {
+                let even = [
+                    _mm512_shuffle_f32x4::<EVEN>(rows[c], rows[4 + c]),
+                    _mm512_shuffle_f32x4::<EVEN>(rows[8 + c], rows[12 + c]),
+                ];
+                let odd = [
+                    _mm512_shuffle_f32x4::<ODD>(rows[c], rows[4 + c]),
+                    _mm512_shuffle_f32x4::<ODD>(rows[8 + c], rows[12 + c]),
+                ];
+                let columns = [
+                    _mm512_shuffle_f32x4::<EVEN>(even[0], even[1]),
+                    _mm512_shuffle_f32x4::<EVEN>(odd[0], odd[1]),
+                    _mm512_shuffle_f32x4::<ODD>(even[0], even[1]),
+                    _mm512_shuffle_f32x4::<ODD>(odd[0], odd[1]),
+                ];
+                for (part, column) in columns.into_iter().enumerate() {
+                    Self::store(to.add((4 * part + c) * to_stride), column);
+                }
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn load_bf16(from: *const u16) -> __m512 {
         unsafe {
             let x = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
