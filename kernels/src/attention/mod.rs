@@ -33,7 +33,7 @@ pub struct AttentionInput<F, I> {
 /// - `starts`: `[batch, time]`, the first position of each token's document
 ///
 /// # Panics
-/// If the shapes do not fit each other, or `head_dim` is odd.
+/// If shapes or types do not fit each other, or `head_dim` is odd; on a processor also if the starts are not those of documents.
 pub fn attention<B: Kernels>(
     query: Tensor<B, 4>,
     key: Tensor<B, 4>,
@@ -41,6 +41,11 @@ pub fn attention<B: Kernels>(
     starts: Tensor<B, 2, Int>,
 ) -> Tensor<B, 4> {
     check(query.dims(), key.dims(), value.dims(), starts.dims());
+    let types = [query.dtype(), key.dtype(), value.dtype()];
+    assert!(
+        types == [types[0]; 3],
+        "attention: query, key and value are {types:?}, not of one type"
+    );
     let out = <B as Kernels>::attention(AttentionInput {
         query: query.into_primitive().tensor(),
         key: key.into_primitive().tensor(),

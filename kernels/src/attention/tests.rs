@@ -10,7 +10,7 @@ use burn_flex::Flex;
 use proptest::prelude::*;
 
 use super::*;
-use crate::KernelsWithGrads;
+use crate::gemm::lanes::Isa;
 
 type Ad<C> = Autodiff<Flex, C>;
 type Input = AttentionInput<FloatTensor<Flex>, IntTensor<Flex>>;
@@ -232,41 +232,63 @@ fn values(primitive: FloatTensor<Flex>) -> Vec<f64> {
             let values: &[burn::tensor::bf16] = contiguous.as_slice().unwrap();
             values.iter().map(|x| x.to_f64()).collect()
         }
+        DType::F64 => contiguous.as_slice::<f64>().unwrap().to_vec(),
         _ => doubles(contiguous.as_slice().unwrap()),
     }
 }
 
-type Forward = fn(Input) -> (FloatTensor<Flex>, FloatTensor<Flex>);
-type BackwardPass =
-    fn(Input, FloatTensor<Flex>, FloatTensor<Flex>, FloatTensor<Flex>) -> [FloatTensor<Flex>; 3];
+/// Both passes of a kernel.
+trait Passes {
+    fn forward(&self, input: Input) -> (FloatTensor<Flex>, FloatTensor<Flex>);
+    fn backward(
+        &self,
+        input: Input,
+        out: FloatTensor<Flex>,
+        logsumexp: FloatTensor<Flex>,
+        upstream: FloatTensor<Flex>,
+    ) -> [FloatTensor<Flex>; 3];
+}
 
-fn run(case: &Case, dtype: DType, forward: Forward, backward: BackwardPass) -> Results {
-    let (input, upstream) = case.input(dtype);
-    let (out, logsumexp) = forward(input.clone());
-    let [query, key, value] = backward(input, out.clone(), logsumexp.clone(), upstream);
-    assert_eq!(
-        [&out, &query, &key, &value].map(|tensor| tensor.dtype()),
-        [dtype; 4]
-    );
+struct Plain;
+
+impl Passes for Plain {
+    fn forward(&self, input: Input) -> (FloatTensor<Flex>, FloatTensor<Flex>) {
+        reference::forward::<Flex>(input)
+    }
+    fn backward(
+        &self,
+        input: Input,
+        out: FloatTensor<Flex>,
+        logsumexp: FloatTensor<Flex>,
+        upstream: FloatTensor<Flex>,
+    ) -> [FloatTensor<Flex>; 3] {
+        reference::backward::<Flex>(input, out, logsumexp, upstream)
+    }
+}
+
+impl Passes for Isa {
+    fn forward(&self, input: Input) -> (FloatTensor<Flex>, FloatTensor<Flex>) {
+        cpu::forward(*self, input)
+    }
+    fn backward(
+        &self,
+        input: Input,
+        out: FloatTensor<Flex>,
+        logsumexp: FloatTensor<Flex>,
+        upstream: FloatTensor<Flex>,
+    ) -> [FloatTensor<Flex>; 3] {
+        cpu::backward(*self, input, out, logsumexp, upstream)
+    }
+}
+
+fn run(passes: &impl Passes, (input, upstream): (Input, FloatTensor<Flex>)) -> Results {
+    let dtype = input.query.dtype();
+    let (out, logsumexp) = passes.forward(input.clone());
+    let (kept, lse) = (out.clone(), logsumexp.clone());
+    let [query, key, value] = passes.backward(input, kept, lse, upstream);
+    let types = [&out, &query, &key, &value].map(|tensor| tensor.dtype());
+    assert_eq!((types, logsumexp.dtype()), ([dtype; 4], DType::F32));
     [out, logsumexp, query, key, value].map(values)
-}
-
-fn plain(case: &Case, dtype: DType) -> Results {
-    run(
-        case,
-        dtype,
-        reference::forward::<Flex>,
-        reference::backward::<Flex>,
-    )
-}
-
-fn fused(case: &Case, dtype: DType) -> Results {
-    run(
-        case,
-        dtype,
-        Flex::attention_forward,
-        Flex::attention_backward,
-    )
 }
 
 /// Within `tolerance` of the size of what was added up.
@@ -339,6 +361,10 @@ fn sizes() -> impl Strategy<Value = Sizes> {
     )
 }
 
+fn isa() -> impl Strategy<Value = Isa> {
+    prop::sample::select(Isa::available())
+}
+
 fn documents() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![
         Just(vec![1]),
@@ -351,17 +377,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn kernels_are_the_formulas(sizes in sizes(), documents in documents()) {
+    fn kernels_are_the_formulas(sizes in sizes(), documents in documents(), isa in isa()) {
         let case = Case::new(sizes, &documents);
         let want = formulas(&case);
         // Errors of f32 are 6e-8 of a term, and add up like a random walk.
-        assert_close(&plain(&case, DType::F32), &want, 1e-6);
-        assert_close(&fused(&case, DType::F32), &want, 1e-6);
+        assert_close(&run(&Plain, case.input(DType::F32)), &want, 1e-6);
+        assert_close(&run(&isa, case.input(DType::F32)), &want, 1e-6);
         // Those of bf16 are 4e-3 of a term. The plain kernel rounds scores too.
         let case = case.rounded();
         let want = formulas(&case);
-        assert_close(&plain(&case, DType::BF16), &want, 1e-2);
-        assert_close(&fused(&case, DType::BF16), &want, 6e-3);
+        assert_close(&run(&Plain, case.input(DType::BF16)), &want, 1e-2);
+        assert_close(&run(&isa, case.input(DType::BF16)), &want, 6e-3);
     }
 }
 
@@ -375,7 +401,148 @@ fn the_plain_kernel_is_that_of_the_formulas_over_several_steps() {
         head_dim: 8,
     };
     let case = Case::new(sizes, &[700, 33]);
-    assert_close(&plain(&case, DType::F32), &formulas(&case), 1e-6);
+    assert_close(&run(&Plain, case.input(DType::F32)), &formulas(&case), 1e-6);
+}
+
+/// Half a dozen blocks of keys, and documents that begin anywhere in them.
+fn long() -> Case {
+    let sizes = Sizes {
+        batch: 1,
+        time: 701,
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 10,
+    };
+    Case::new(sizes, &[300, 7, 200])
+}
+
+#[test]
+fn long_sequences_are_the_formulas_with_every_instruction_set() {
+    let case = long().rounded();
+    let want = formulas(&case);
+    for isa in Isa::available() {
+        assert_close(&run(&isa, case.input(DType::F32)), &want, 1e-6);
+        assert_close(&run(&isa, case.input(DType::BF16)), &want, 6e-3);
+    }
+}
+
+#[test]
+fn the_result_does_not_depend_on_the_number_of_threads() {
+    for dtype in [DType::F32, DType::BF16] {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new();
+            let pool = pool.num_threads(threads).build().unwrap();
+            pool.install(|| run(&Isa::detect(), long().input(dtype)))
+        };
+        let one = run(1);
+        assert!([2, 3, 8].into_iter().all(|threads| run(threads) == one));
+    }
+}
+
+#[test]
+fn other_types_take_the_plain_kernel() {
+    let case = long();
+    let got = run(&Isa::detect(), case.input(DType::F64));
+    assert_close(&got, &formulas(&case), 1e-6);
+}
+
+#[test]
+fn a_tensor_is_read_in_any_order_of_its_dimensions() {
+    let (case, isa) = (long(), Isa::detect());
+    let (input, upstream) = case.input(DType::F32);
+    let want = run(&isa, (input.clone(), upstream.clone()));
+    let turned = |primitive| {
+        let tensor = Tensor::<Flex, 4>::from_primitive(TensorPrimitive::Float(primitive));
+        let copy = tensor
+            .swap_dims(1, 2)
+            .into_primitive()
+            .tensor()
+            .to_contiguous();
+        let tensor = Tensor::<Flex, 4>::from_primitive(TensorPrimitive::Float(copy));
+        tensor.swap_dims(1, 2).into_primitive().tensor()
+    };
+    let turned_input = AttentionInput {
+        query: turned(input.query),
+        key: turned(input.key),
+        value: turned(input.value),
+        starts: case
+            .starts()
+            .cast(burn::tensor::IntDType::I32)
+            .into_primitive(),
+    };
+    assert!(!turned_input.query.is_contiguous());
+    assert_eq!(run(&isa, (turned_input, turned(upstream))), want);
+}
+
+#[test]
+fn documents_do_not_see_each_other() {
+    let case = long();
+    let second = case.starts.iter().position(|&start| start > 0).unwrap();
+    let mut other = case.clone();
+    let width = |heads| heads * case.sizes.head_dim;
+    for (values, heads) in [
+        (&mut other.query, 2),
+        (&mut other.key, 1),
+        (&mut other.value, 1),
+        (&mut other.upstream, 2),
+    ] {
+        values[second * width(heads)..]
+            .iter_mut()
+            .for_each(|x| *x += 1.0);
+    }
+    for dtype in [DType::F32, DType::BF16] {
+        let results = [&case, &other].map(|case| run(&Isa::detect(), case.input(dtype)));
+        for (result, heads) in [(0, 2), (2, 2), (3, 1), (4, 1)] {
+            let first = results
+                .each_ref()
+                .map(|all| &all[result][..second * width(heads)]);
+            assert_eq!(first[0], first[1], "{}", NAMES[result]);
+            assert_ne!(results[0][result], results[1][result], "{}", NAMES[result]);
+        }
+    }
+}
+
+#[test]
+fn large_scores_are_no_overflow() {
+    let mut case = long();
+    // scores up to ±10⁴
+    for x in case.query.iter_mut().chain(&mut case.key) {
+        *x *= 50.0;
+    }
+    let got = run(&Isa::detect(), case.input(DType::F32));
+    assert!(got.iter().flatten().all(|x| x.is_finite()));
+    assert!(formulas(&case).0[1].iter().any(|x| x.abs() > 5000.0));
+    assert_close(&got, &formulas(&case), 1e-6);
+}
+
+#[test]
+fn not_a_number_stays() {
+    let (token, last) = (320, 506); // of the document that ends at 507
+    let case = long();
+    let Sizes {
+        heads, head_dim, ..
+    } = case.sizes;
+    for which in 0..3 {
+        let mut case = case.clone();
+        match which {
+            0 => case.query[token * heads * head_dim] = f32::NAN,
+            1 => case.key[token * head_dim] = f32::NAN,
+            _ => case.value[token * head_dim] = f32::NAN,
+        }
+        for dtype in [DType::F32, DType::BF16] {
+            let [out, _, query, key, value] = run(&Isa::detect(), case.input(dtype));
+            let nan = |x: &[f64], token: usize, heads: usize| {
+                let row = &x[token * heads * head_dim..][..heads * head_dim];
+                row.iter().any(|x| x.is_nan())
+            };
+            assert!(nan(&out, token, heads), "{which}");
+            assert_eq!(nan(&out, last, heads), which > 0, "{which}");
+            assert!(nan(&query, token, heads) && nan(&key, token, 1), "{which}");
+            assert_eq!(nan(&value, token, 1), which < 2);
+            let all = [(&out, heads), (&query, heads), (&key, 1), (&value, 1)];
+            assert!(all.into_iter().all(|(x, heads)| !nan(x, 0, heads)));
+        }
+    }
 }
 
 /// [`attention`] or another way to compute it, of query, key and value.
@@ -512,4 +679,27 @@ fn an_odd_head_dimension_is_named() {
 fn starts_of_another_shape_are_named() {
     let x = zeros([1, 4, 2, 8]);
     attention(x.clone(), x.clone(), x, starts([1, 5]));
+}
+
+#[test]
+#[should_panic(expected = "attention: query, key and value are [F32, BF16, F32], not of one type")]
+fn types_that_differ_are_named() {
+    let x = zeros([1, 4, 2, 8]);
+    attention(x.clone(), x.clone().cast(DType::BF16), x, starts([1, 4]));
+}
+
+#[test]
+#[should_panic(expected = "attention: starts[1, 2] is 3, not within 0..=2")]
+fn a_document_that_starts_after_its_token_is_named() {
+    let x = zeros([2, 3, 1, 2]);
+    let starts = Tensor::from_data([[0, 0, 1], [0, 0, 3]], &Default::default());
+    attention(x.clone(), x.clone(), x, starts);
+}
+
+#[test]
+#[should_panic(expected = "attention: starts[0, 2] is 0, not within 1..=2")]
+fn a_document_that_starts_before_the_one_in_front_of_it_is_named() {
+    let x = zeros([1, 3, 1, 2]);
+    let starts = Tensor::from_data([[0, 1, 0]], &Default::default());
+    attention(x.clone(), x.clone(), x, starts);
 }

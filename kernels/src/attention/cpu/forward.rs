@@ -285,27 +285,9 @@ const VECTORS: usize = 4;
 unsafe fn softmax<L: Lanes, W: Word>(keys: usize, scale: f32, state: &mut State) {
     for column in (0..QUERIES).step_by(VECTORS * L::N) {
         unsafe {
-            let scores = state.scores.as_mut_ptr().add(column);
-            let mut largest = [L::splat(f32::NEG_INFINITY); VECTORS];
-            for key in 0..keys {
-                for (vector, largest) in largest.iter_mut().enumerate() {
-                    // In this order NaN is left out here; it comes back from the exponential.
-                    *largest = L::max(L::load(scores.add(key * QUERIES + vector * L::N)), *largest);
-                }
-            }
             let scale = L::splat(scale * LOG2_E);
-            let mut minus_max = largest;
-            for (vector, minus) in minus_max.iter_mut().enumerate() {
-                let at = column + vector * L::N;
-                let old = L::load(state.max.as_ptr().add(at));
-                let max = L::max(L::mul(*minus, scale), old);
-                let correction = math::exp2::<L>(L::sub(old, max));
-                *minus = L::sub(L::splat(0.0), max);
-                let sums = state.sum.as_mut_ptr().add(at);
-                L::store(sums, L::mul(L::load(sums), correction));
-                L::store(state.max.as_mut_ptr().add(at), max);
-                L::store(state.correction.as_mut_ptr().add(at), correction);
-            }
+            let minus_max = raise_max::<L>(keys, column, scale, state);
+            let scores = state.scores.as_mut_ptr().add(column);
             let mut sums = [L::splat(0.0); VECTORS];
             for key in (0..keys).step_by(2) {
                 for (vector, (sum, minus)) in sums.iter_mut().zip(minus_max).enumerate() {
@@ -325,5 +307,37 @@ unsafe fn softmax<L: Lanes, W: Word>(keys: usize, scale: f32, state: &mut State)
                 L::store(to, L::add(L::load(to), sum));
             }
         }
+    }
+}
+
+/// Takes scores into the maxima of some vectors of queries, and corrects the sums; returns the negated maxima.
+#[inline(always)]
+unsafe fn raise_max<L: Lanes>(
+    keys: usize,
+    column: usize,
+    scale: L::V,
+    state: &mut State,
+) -> [L::V; VECTORS] {
+    unsafe {
+        let scores = state.scores.as_ptr().add(column);
+        let mut largest = [L::splat(f32::NEG_INFINITY); VECTORS];
+        for key in 0..keys {
+            for (vector, largest) in largest.iter_mut().enumerate() {
+                // In this order NaN is left out here; it comes back from the exponential.
+                *largest = L::max(L::load(scores.add(key * QUERIES + vector * L::N)), *largest);
+            }
+        }
+        for (vector, largest) in largest.iter_mut().enumerate() {
+            let at = column + vector * L::N;
+            let old = L::load(state.max.as_ptr().add(at));
+            let max = L::max(L::mul(*largest, scale), old);
+            let correction = math::exp2::<L>(L::sub(old, max));
+            let sums = state.sum.as_mut_ptr().add(at);
+            L::store(sums, L::mul(L::load(sums), correction));
+            L::store(state.max.as_mut_ptr().add(at), max);
+            L::store(state.correction.as_mut_ptr().add(at), correction);
+            *largest = L::sub(L::splat(0.0), max);
+        }
+        largest
     }
 }

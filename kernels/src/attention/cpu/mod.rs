@@ -1,10 +1,10 @@
 //! The kernel on a processor.
 //!
-//! Everything is made of products of small blocks that stay in cache ([`tile`]). Scores are kept with the queries along
-//! the vectors, one row a key, so that a softmax needs no sums across a vector, and keys and values are read where they lie.
-//! Blocks that no query sees are skipped.
+//! Everything is made of products of small blocks that stay in cache ([`tile`]). Scores have the queries along the vectors,
+//! one row a key, so that a softmax needs no sums across a vector. A key head is packed ([`pack`]) and finished before the
+//! next one, for all query heads that it serves. What is hidden is skipped, to the width of a vector.
 //!
-//! Sums have an order that depends on the shapes alone, so results are the same bits for any number of threads.
+//! Sums have an order that depends on shapes and documents alone, so results are the same bits for any number of threads.
 
 mod backward;
 mod documents;
@@ -23,7 +23,7 @@ use self::rows::{Head, Rows};
 use super::{AttentionInput, Sizes, reference};
 use crate::gemm::lanes::Isa;
 use crate::gemm::word::Word;
-use crate::storage::{slice, tensor};
+use crate::storage::{contiguous, slice, tensor};
 
 type Input = AttentionInput<FlexTensor, FlexTensor>;
 
@@ -97,7 +97,7 @@ fn dtype(input: &Input) -> Option<DType> {
 
 fn forward_of<W: Word>(isa: Isa, input: Input) -> (FlexTensor, FlexTensor) {
     let sizes = Sizes::of(&input);
-    let tensors = [input.query, input.key, input.value].map(|tensor| tensor.to_contiguous());
+    let tensors = [input.query, input.key, input.value].map(contiguous);
     let (out, logsumexp) = call::<W>(isa, sizes, &tensors, &input.starts).forward();
     let shape = [sizes.batch, sizes.heads, sizes.time];
     (
@@ -112,9 +112,8 @@ fn backward_of<W: Word>(
     [out, logsumexp, upstream]: [FlexTensor; 3],
 ) -> [FlexTensor; 3] {
     let sizes = Sizes::of(&input);
-    let tensors = [input.query, input.key, input.value].map(|tensor| tensor.to_contiguous());
-    let [out, logsumexp, upstream] =
-        [out, logsumexp, upstream].map(|tensor| tensor.to_contiguous());
+    let tensors = [input.query, input.key, input.value].map(contiguous);
+    let [out, logsumexp, upstream] = [out, logsumexp, upstream].map(contiguous);
     let call = call::<W>(isa, sizes, &tensors, &input.starts);
     let made = Made {
         out: slice(&out),

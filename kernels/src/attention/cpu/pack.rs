@@ -18,11 +18,9 @@ pub(super) fn padded(head_dim: usize) -> usize {
 pub(super) fn rows<W: Word>(rows: Rows<W>, to: &mut [f32]) {
     let words = rows.head_dim / W::PER_WORD;
     for (token, to) in to.chunks_exact_mut(words).enumerate().take(rows.tokens) {
+        let from = rows.row(token).as_ptr().cast::<u8>();
         // SAFETY: the row has these words.
-        unsafe {
-            rows.words(token)
-                .copy_to_nonoverlapping(to.as_mut_ptr(), words)
-        };
+        unsafe { from.copy_to_nonoverlapping(to.as_mut_ptr().cast(), size_of_val(to)) };
     }
 }
 

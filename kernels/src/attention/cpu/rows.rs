@@ -47,7 +47,7 @@ impl<'a, W: Word> Rows<'a, W> {
         &self.values[token * self.stride..][..self.head_dim]
     }
 
-    /// The words of a row.
+    /// The words of a row, at any address.
     pub fn words(&self, token: usize) -> *const f32 {
         self.row(token).as_ptr().cast()
     }
@@ -67,7 +67,6 @@ impl<'a, W: Word> Rows<'a, W> {
 }
 
 /// A tensor that is written row by row, each by one thread.
-#[derive(Clone, Copy)]
 pub(super) struct Output<'a, W> {
     values: *mut W,
     len: usize,

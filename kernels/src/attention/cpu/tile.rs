@@ -45,7 +45,7 @@ impl Panels {
     }
 }
 
-/// The first factor, in words.
+/// The first factor, in words, at any address.
 #[derive(Clone, Copy)]
 pub(super) struct Left {
     pub words: *const f32,
@@ -182,7 +182,7 @@ impl<W: Word> Strip<W> {
                     *column = L::load(right.add(vector * L::N));
                 }
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = L::splat(*left.add(row * self.left.row));
+                    let x = L::splat(left.add(row * self.left.row).read_unaligned());
                     for (sum, column) in sums.iter_mut().zip(columns) {
                         *sum = W::madd::<L>(*sum, x, column);
                     }

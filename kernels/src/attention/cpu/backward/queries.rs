@@ -130,8 +130,6 @@ unsafe fn dot<L: Lanes, W: Word>(a: &[W], b: &[W]) -> f32 {
             let a_part = W::load_part::<L>(a.as_ptr(), a.len());
             sums = L::fma(a_part, W::load_part::<L>(b.as_ptr(), b.len()), sums);
         }
-        let mut lanes = [0.0; 16];
-        L::store(lanes.as_mut_ptr(), sums);
-        lanes.iter().sum()
+        L::sum(sums)
     }
 }
