@@ -254,7 +254,7 @@ $(du -sk "$dir/array" | cut -f 1) KiB"
 
 # in words: there are no blanks in the folder's name
 study_command() {
-    echo sweep --budget 4e9 --budget 8e9 --hidden 16..32 --step 16 --head-dim 16 --seq-len 64 --aimed-steps 64 \
+    echo sweep --budget 4e10 --budget 8e10 --hidden 16..32 --step 16 --head-dim 16 --seq-len 64 --aimed-steps 512 \
         --min-batch 1 --lr-constant 0.1 --max-lr 0.03 --mix quickstart --set precision=f32 --data "$dir/data" --out "$1"
 }
 
@@ -264,7 +264,7 @@ losses() {
 }
 
 is_training() {
-    grep -qs '"kind":"train"' "$dir"/study/runs/4e9-h32/metrics.jsonl
+    grep -qs '"kind":"train"' "$dir"/study/runs/4e10-h32/metrics.jsonl
 }
 
 train_study() {
@@ -276,7 +276,9 @@ train_study() {
     job=$(cd "$dir" && sbatch --parsable --cpus-per-task=1 --mem=1G study/isoflop.sbatch)
     say "submitted array $job of the study"
     wait_for "a step of task 1" is_training
-    scancel --batch --signal=USR1 "${job}_1"
+    # While other tasks of the array wait, slurmctld delivers the signal, answers that it could not, and scancel would send it
+    # again some seconds later.
+    timeout 2 scancel --batch --signal=USR1 "${job}_1" || [[ $? -eq 124 ]] || fail "task 1 could not be told to stop"
     say "told task 1 that its time is up"
     wait_for "the end of the array" is_over
     for ((task = 0; task < 4; task++)); do
