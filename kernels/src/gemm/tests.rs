@@ -280,3 +280,69 @@ fn bf16_are_read_and_summed_with_every_instruction_set() {
         assert_eq!(sum, lanes.iter().sum::<f32>(), "{isa:?}");
     }
 }
+
+/// Transposes the first square of a matrix with rows of 20.
+struct Transpose<'a>(&'a [f32]);
+
+impl Op for Transpose<'_> {
+    type Out = Vec<f32>;
+
+    unsafe fn run<L: Lanes>(self) -> Vec<f32> {
+        let mut out = vec![-1.0; 16 * 18];
+        unsafe { L::transpose(self.0.as_ptr(), 20, out.as_mut_ptr(), 18) };
+        out
+    }
+}
+
+#[test]
+fn squares_are_transposed_with_every_instruction_set() {
+    let matrix: Vec<f32> = (0..16 * 20).map(|i| i as f32).collect();
+    for isa in Isa::available() {
+        let n = isa.lanes();
+        // SAFETY: the instruction set is available, and no vector is longer than 16.
+        let out = unsafe { dispatch(isa, Transpose(&matrix)) };
+        for (at, &x) in out.iter().enumerate() {
+            let (row, column) = (at / 18, at % 18);
+            let inside = row < n && column < n;
+            let want = if inside {
+                matrix[column * 20 + row]
+            } else {
+                -1.0
+            };
+            assert_eq!(x, want, "{isa:?} [{row}, {column}]");
+        }
+    }
+}
+
+/// `2^x` of 16 numbers.
+struct Exp2([f32; 16]);
+
+impl Op for Exp2 {
+    type Out = [f32; 16];
+
+    unsafe fn run<L: Lanes>(mut self) -> [f32; 16] {
+        for x in self.0.chunks_exact_mut(L::N) {
+            unsafe { L::store(x.as_mut_ptr(), math::exp2::<L>(L::load(x.as_ptr()))) };
+        }
+        self.0
+    }
+}
+
+#[test]
+fn powers_of_two_are_within_their_error_with_every_instruction_set() {
+    for isa in Isa::available() {
+        // SAFETY: the instruction set is available.
+        let exp2 = |x| unsafe { dispatch(isa, Exp2(x)) };
+        for from in -1260..1260 {
+            let x: [f32; 16] = std::array::from_fn(|i| from as f32 / 10.0 + i as f32 * 0.00617);
+            for (x, got) in x.into_iter().zip(exp2(x)) {
+                let want = f64::from(x).exp2();
+                let error = (f64::from(got) - want).abs() / want;
+                assert!(error < 2e-7, "{isa:?} {x}: {got}, not {want}");
+            }
+        }
+        assert_eq!(exp2([-126.6; 16])[0], 0.0);
+        assert_eq!(exp2([f32::NEG_INFINITY; 16]), [0.0; 16]);
+        assert!(exp2([f32::NAN; 16])[0].is_nan());
+    }
+}
