@@ -1,5 +1,6 @@
 //! The training loop: batches in, checkpoints and metrics out; any instant is a safe one to die at.
 
+mod allocator;
 mod batch;
 mod diverged;
 mod losses;

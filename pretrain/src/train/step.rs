@@ -11,6 +11,7 @@ use kernels::{Kernels, OptimizerKernels};
 use mixes::Sequence;
 use serde::{Deserialize, Serialize};
 
+use super::allocator::keep_freed_memory;
 use super::batch::Objective;
 use crate::checkpoint::Loaded;
 use crate::error::{Error, Result};
@@ -94,6 +95,7 @@ where
 {
     /// A trainer before its first step with given weights.
     pub fn new(plan: &Plan, cut: Cut, objective: Objective, model: Qwen3<B>) -> Self {
+        keep_freed_memory();
         let device = B::Device::default();
         let (config, time) = (&plan.model, plan.seq_len);
         let z = plan.loss.z_loss_weight;
