@@ -75,7 +75,7 @@ def bench_quickstart(scratch: pathlib.Path) -> None:
     print(f"| `scripts/quickstart.sh` after the build | {seconds:.0f} s | {peak:.0f} MiB |")
     metrics = (scratch / "quickstart/run/metrics.jsonl").read_text().splitlines()
     steps = [record for record in map(json.loads, metrics) if record["kind"] == "train"]
-    rate = sorted(step["tokens_per_sec"] for step in steps)[len(steps) // 2]
+    rate = sorted(step["time"]["tokens_per_sec"] for step in steps)[len(steps) // 2]
     print(f"| its training, median step | {rate:.0f} tokens/s | |")
 
 

@@ -17,6 +17,9 @@ use kernels::rms_norm::NormInput;
 use kernels::{Kernels, KernelsWithGrads};
 use rayon::prelude::*;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Primitive = FloatTensor<Flex>;
 
 /// Of the embedding; as the tokenizers with audio codes have it.

@@ -7,6 +7,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod backend;
 #[cfg(test)]
 mod checks;
 pub mod embedding;

@@ -5,17 +5,20 @@
 //! ```
 //! prints one line of JSON: the time of each step, the least processor time of all threads (on a machine with other work, the
 //! better measure), and the parts of the fastest step. The steps are those of the trainer, with AdamW, on random tokens of one
-//! document a sequence.
+//! document a sequence. `peak_memory` is that of the process, without a GPU's.
 
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use experiments::ModelConfig;
+use kernels::{Kernels, OptimizerKernels};
 use mixes::Sequence;
-use pretrain::backend::Cpu;
+use pretrain::backend::BackendChoice;
 use pretrain::model::Qwen3;
 use pretrain::train::{Cut, Objective, Phases, Trainer, matmul_flops, peak_memory};
+use pretrain::with_backend;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
@@ -60,10 +63,21 @@ struct Args {
     recompute: bool,
     #[arg(long, default_value_t = 8)]
     steps: u64,
+    /// Where tensors live.
+    #[arg(long, value_enum, default_value = "cpu")]
+    backend: BackendChoice,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    with_backend!(args.backend.resolve()?, measure(&args))
+}
+
+fn measure<B>(device: &B::Device, args: &Args) -> Result<()>
+where
+    B: AutodiffBackend + Kernels,
+    B::InnerBackend: Kernels + OptimizerKernels,
+{
     let settings = [
         format!("batch_size={}", args.batch),
         format!("seq_len={}", args.time),
@@ -83,10 +97,9 @@ fn main() -> Result<()> {
         micro_batch: args.batch,
         recompute: args.recompute,
     };
-    let device = Default::default();
-    let model = Qwen3::new(&plan.model, VOCABULARY.vocab_size as usize, 0, &device);
+    let model = Qwen3::<B>::new(&plan.model, VOCABULARY.vocab_size as usize, 0, device);
     let objective = Objective::new(&plan.loss.weights, &VOCABULARY)?;
-    let mut trainer = Trainer::<Cpu>::new(&plan, cut, objective, model);
+    let mut trainer = Trainer::new(&plan, cut, objective, model);
 
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut steps = Vec::new();
@@ -124,7 +137,7 @@ fn main() -> Result<()> {
             "optimizer_secs": optimizer.as_secs_f64(),
             "loss": loss,
             "peak_memory": memory,
-            "matmul_flops": matmul_flops::<burn_flex::Flex>(plan.precision, &device),
+            "matmul_flops": matmul_flops::<B::InnerBackend>(plan.precision, device),
         })
     );
     Ok(())

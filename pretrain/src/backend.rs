@@ -1,7 +1,12 @@
-//! Where tensors live: chosen at run time among the backends compiled in.
+//! The backends that a model trains on: those of [`kernels::backend`], with autodiff.
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::BalancedCheckpointing;
+#[cfg(feature = "tch")]
+pub use kernels::backend::tch_device;
+pub use kernels::backend::{BackendChoice, BackendKind};
+
+use crate::memory;
 
 /// What the backward pass needs of norms, rotation and SwiGLU is computed again there, which costs less than keeping it.
 type Differentiable<B> = Autodiff<B, BalancedCheckpointing>;
@@ -13,42 +18,38 @@ pub type Cpu = Differentiable<burn_flex::Flex>;
 #[cfg(feature = "cuda")]
 pub type Cuda = Differentiable<burn::backend::Cuda>;
 
-/// LibTorch (burn-tch), on its default device.
+/// LibTorch (burn-tch).
 #[cfg(feature = "tch")]
 pub type Tch = Differentiable<burn::backend::LibTorch>;
 
-/// Backends of this build, as `--backend` names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum BackendKind {
-    /// The processor.
-    Cpu,
-    /// One NVIDIA GPU.
-    #[cfg(feature = "cuda")]
-    Cuda,
-    /// LibTorch on its default device.
-    #[cfg(feature = "tch")]
-    Tch,
-}
-
-impl std::fmt::Display for BackendKind {
-    /// As `--backend` takes it.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let value = clap::ValueEnum::to_possible_value(self).expect("no backend is hidden");
-        f.write_str(value.get_name())
+/// Bytes of memory that are free where a backend's tensors live, if they can be told.
+pub fn free_memory(backend: BackendKind) -> Option<u64> {
+    match backend {
+        BackendKind::Cpu => Some(memory::available()),
+        #[cfg(feature = "cuda")]
+        BackendKind::Cuda => kernels::backend::cuda_free_memory(),
+        #[cfg(feature = "tch")]
+        BackendKind::Tch => None,
     }
 }
 
-/// Calls a function that is generic over the autodiff backend with the chosen one as its first type
-/// argument: `with_backend!(kind, train(plan, options))`.
+/// Calls a function that is generic over the autodiff backend with the chosen one as its first type argument, and with its
+/// device before the other arguments: `with_backend!(kind, train(plan, options))` calls `train::<Cpu>(&device, plan, options)`.
 #[macro_export]
 macro_rules! with_backend {
     ($kind:expr, $function:ident($($argument:expr),* $(,)?)) => {
         match $kind {
-            $crate::backend::BackendKind::Cpu => $function::<$crate::backend::Cpu>($($argument),*),
+            $crate::backend::BackendKind::Cpu => {
+                $function::<$crate::backend::Cpu>(&Default::default(), $($argument),*)
+            }
             #[cfg(feature = "cuda")]
-            $crate::backend::BackendKind::Cuda => $function::<$crate::backend::Cuda>($($argument),*),
+            $crate::backend::BackendKind::Cuda => {
+                $function::<$crate::backend::Cuda>(&Default::default(), $($argument),*)
+            }
             #[cfg(feature = "tch")]
-            $crate::backend::BackendKind::Tch => $function::<$crate::backend::Tch>($($argument),*),
+            $crate::backend::BackendKind::Tch => {
+                $function::<$crate::backend::Tch>(&$crate::backend::tch_device(), $($argument),*)
+            }
         }
     };
 }

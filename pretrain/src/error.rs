@@ -10,6 +10,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why a run cannot start, go on, or be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A backend that is not there.
+    #[error(transparent)]
+    Backend(#[from] kernels::backend::Missing),
     /// The system refused.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

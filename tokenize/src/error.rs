@@ -22,6 +22,9 @@ pub enum Error {
         /// The operating system's error.
         cause: io::Error,
     },
+    /// A backend that is not there.
+    #[error(transparent)]
+    Backend(#[from] encodec_rs::Missing),
     /// A name that is not UTF-8 cannot become a document id.
     #[error("{}: the file name is not UTF-8; rename the file", path.display())]
     FileName {

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 
-use encodec_rs::{Codec, Precision};
+use encodec_rs::{BackendKind, Codec, Precision};
 use shards::{CodecInfo, Document, Job, ShardMeta, ShardWriter, Vocab};
 use stores::Store;
 
@@ -86,17 +86,23 @@ impl Coding<'_> {
     }
 
     fn arguments(&self) -> BTreeMap<String, String> {
-        let Coding::Codec(_, precision) = self else {
+        let Coding::Codec(codec, precision) = self else {
             return BTreeMap::new();
         };
         let precision = match precision {
             Precision::F32 => "f32",
             Precision::Bf16 => "bf16",
         };
-        BTreeMap::from([
+        let mut arguments = BTreeMap::from([
             ("piece_secs".to_owned(), PIECE_SECS.to_string()),
             ("precision".to_owned(), precision.to_owned()),
-        ])
+        ]);
+        // the codes of near-ties depend on it
+        let backend = codec.backend();
+        if backend != BackendKind::Cpu {
+            arguments.insert("backend".to_owned(), backend.to_string());
+        }
+        arguments
     }
 }
 

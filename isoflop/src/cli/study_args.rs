@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use isoflop::grid::Grid;
 use isoflop::study::{Common, How, State, Study, render};
-use pretrain::backend::BackendKind;
+use pretrain::backend::BackendChoice;
 use pretrain::train::open_loader;
 
 use super::grid_args::GridArgs;
@@ -32,8 +32,8 @@ pub struct StudyArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Where tensors live.
-    #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
-    backend: BackendKind,
+    #[arg(long, value_enum, default_value_t)]
+    backend: BackendChoice,
     /// Train one candidate: its name, or its number in index.json, from 0.
     #[arg(long, value_name = "NAME|N", requires = "run")]
     only: Option<String>,

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use experiments::Plan;
-use pretrain::backend::BackendKind;
+use pretrain::backend::{BackendChoice, BackendKind, free_memory};
 use pretrain::metrics::{Record, ValidationRecord};
 use pretrain::train::{RunOptions, Stop, run};
-use pretrain::{memory, with_backend};
+use pretrain::with_backend;
 use serde::Serialize;
 
 use super::{Entry, Study};
@@ -20,7 +20,7 @@ pub struct How {
     /// Location of the mixture's components.
     pub data: String,
     /// Where tensors live.
-    pub backend: BackendKind,
+    pub backend: BackendChoice,
 }
 
 /// What became of a run.
@@ -54,9 +54,20 @@ impl Study {
     /// not keep the others from theirs.
     ///
     /// # Errors
-    /// A signal that asks to stop: the run at work is saved then.
+    /// A backend that is not here; a signal that asks to stop: the run at work is saved then.
     pub fn run(&self, numbers: &[usize], how: &How) -> Result<Vec<Outcome>> {
         let stop = Stop::listen().map_err(Error::io("listen to signals of", &self.dir))?;
+        let backend = how.backend.resolve().map_err(pretrain::Error::from)?;
+        let options = |entry: &Entry| RunOptions {
+            data: how.data.clone(),
+            out: self.dir.join(&entry.run),
+            mirror: None,
+            resume: true,
+            micro_batch: None,
+            recompute: None,
+            memory: free_memory(backend),
+            peak_flops: None,
+        };
         let mut outcomes = Vec::new();
         for (place, &number) in (1..).zip(numbers) {
             if let Some(signal) = stop.asked() {
@@ -75,7 +86,7 @@ impl Study {
             let start = Instant::now();
             let state = match before(&self.dir.join(&entry.run), plan.steps)? {
                 Some(state) => state,
-                None => self.train(entry, plan, how)?,
+                None => train(plan, &options(entry), backend)?,
             };
             eprintln!(
                 "{}: {} after {:.0} s",
@@ -90,25 +101,15 @@ impl Study {
         }
         Ok(outcomes)
     }
+}
 
-    fn train(&self, entry: &Entry, plan: &Plan, how: &How) -> Result<State> {
-        let options = RunOptions {
-            data: how.data.clone(),
-            out: self.dir.join(&entry.run),
-            mirror: None,
-            resume: true,
-            micro_batch: None,
-            recompute: None,
-            memory: (how.backend == BackendKind::Cpu).then(memory::available),
-            peak_flops: None,
-        };
-        match with_backend!(how.backend, run(plan, &options)) {
-            Ok(summary) => Ok(finished(&summary.validation)),
-            Err(pretrain::Error::Stopped { signal, .. }) => Err(Error::Stopped { signal }),
-            Err(error) => Ok(State::Failed {
-                error: error.to_string(),
-            }),
-        }
+fn train(plan: &Plan, options: &RunOptions, backend: BackendKind) -> Result<State> {
+    match with_backend!(backend, run(plan, options)) {
+        Ok(summary) => Ok(finished(&summary.validation)),
+        Err(pretrain::Error::Stopped { signal, .. }) => Err(Error::Stopped { signal }),
+        Err(error) => Ok(State::Failed {
+            error: error.to_string(),
+        }),
     }
 }
 

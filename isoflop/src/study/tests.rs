@@ -93,7 +93,7 @@ fn the_array_has_a_task_for_each_run() {
     let study = study(dir.path(), &[3e18], &[]);
     let how = How {
         data: "s3://bucket/data".into(),
-        backend: pretrain::backend::BackendKind::Cpu,
+        backend: pretrain::backend::BackendChoice::Cpu,
     };
     let path = study.write_array(Path::new("/bin/pretrain"), &how).unwrap();
     let script = fs::read_to_string(path).unwrap();

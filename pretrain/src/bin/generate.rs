@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use kernels::Kernels;
-use pretrain::backend::BackendKind;
+use pretrain::backend::BackendChoice;
 use pretrain::generate::{Generated, Generator, Options, Prompt, Sampling};
 use pretrain::with_backend;
 
@@ -51,8 +51,8 @@ struct Args {
     #[arg(long)]
     codec: Option<String>,
     /// Where tensors live.
-    #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
-    backend: BackendKind,
+    #[arg(long, value_enum, default_value_t)]
+    backend: BackendChoice,
 }
 
 fn main() -> ExitCode {
@@ -82,15 +82,16 @@ fn try_main() -> Result<()> {
             "--min-seconds is {min} and --seconds {max}, but they must be 0 or more, and in order"
         );
     }
-    with_backend!(args.backend, speak(&args))
+    with_backend!(args.backend.resolve()?, speak(&args))
 }
 
-fn speak<B>(args: &Args) -> Result<()>
+fn speak<B>(device: &B::Device, args: &Args) -> Result<()>
 where
     B: AutodiffBackend,
     B::InnerBackend: Kernels,
 {
-    let generator = Generator::<B::InnerBackend>::open(&args.checkpoint, args.codec.as_deref())?;
+    let codec = args.codec.as_deref();
+    let generator = Generator::<B::InnerBackend>::open(&args.checkpoint, codec, device)?;
     let prompt = read_prompt(&args.prompt, &generator)?;
     let spec = generator.codec().spec().clone();
     let frames = |secs: f64| (secs * spec.frame_rate_hz).ceil() as usize;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use experiments::Hardware;
 
-use crate::backend::BackendKind;
+use crate::backend::BackendChoice;
 
 /// How and where a run is done.
 #[derive(clap::Args)]
@@ -40,8 +40,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FLOPS")]
     pub peak_flops: Option<f64>,
     /// Where tensors live.
-    #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
-    pub backend: BackendKind,
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendChoice,
     /// Print the plan, what it comes to, and what it takes of each component of its mixture, and stop.
     #[arg(long)]
     pub dry_run: bool,

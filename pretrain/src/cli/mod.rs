@@ -12,8 +12,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use experiments::{Plan, Resolved};
 
-use crate::backend::BackendKind;
-use crate::memory;
+use crate::backend::free_memory;
 use crate::train::{RunOptions, RunSummary, run};
 use crate::with_backend;
 
@@ -52,9 +51,10 @@ pub fn train(
     folder: Option<PathBuf>,
 ) -> Result<Option<RunSummary>> {
     let plan = &resolved.plan;
-    // a plan for other hardware is none for this machine's memory
-    let is_here = args.backend == BackendKind::Cpu && args.device.is_none();
-    let memory = || is_here.then(memory::available);
+    let backend = args.backend.resolve();
+    // A plan for other hardware, or one that is only shown where its backend is not, is none for this machine's memory.
+    let here = backend.as_ref().ok().filter(|_| args.device.is_none());
+    let free_memory = here.and_then(|&backend| free_memory(backend));
     let options = RunOptions {
         out: folder.unwrap_or_else(|| Path::new("runs").join(&plan.name)),
         data: args.data.clone(),
@@ -62,14 +62,14 @@ pub fn train(
         resume: args.resume,
         micro_batch: args.micro_batch,
         recompute: args.recompute,
-        memory: args.memory.or_else(memory),
+        memory: args.memory.or(free_memory),
         peak_flops: args.peak_flops,
     };
     if args.dry_run {
         show::dry_run(args, resolved, recipe, &options)?;
         return Ok(None);
     }
-    let summary = with_backend!(args.backend, run(plan, &options))?;
+    let summary = with_backend!(backend?, run(plan, &options))?;
     match args.json {
         true => println!("{}", serde_json::to_string_pretty(&show::json(&summary))?),
         false => show::summary(plan, &summary),

@@ -68,14 +68,13 @@ pub struct Generator<B: Backend> {
 }
 
 impl<B: Kernels> Generator<B> {
-    /// Loads a checkpoint, its tokenizer and its codec.
+    /// Loads a checkpoint onto a device, its tokenizer and its codec.
     ///
     /// # Errors
     /// Missing or damaged files; a model without audio; a codec other than the one trained with.
-    pub fn open(dir: &Path, codec: Option<&str>) -> Result<Self> {
+    pub fn open(dir: &Path, codec: Option<&str>, device: &B::Device) -> Result<Self> {
         let checkpoint = Checkpoint::open(dir)?;
         let vocab = Vocab::load(dir)?;
-        let device = B::Device::default();
         let trained = checkpoint.state.codec.as_ref().ok_or_else(|| {
             Error::Generate(format!(
                 "{} was trained on text alone, so there is no codec to speak with",
@@ -105,13 +104,13 @@ impl<B: Kernels> Generator<B> {
                 codec.spec().sha256
             )));
         }
-        let model = checkpoint.load_model(&device)?;
+        let model = checkpoint.load_model(device)?;
         Ok(Self {
             model,
             checkpoint,
             vocab,
             codec,
-            device,
+            device: device.clone(),
         })
     }
 

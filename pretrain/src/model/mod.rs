@@ -90,6 +90,13 @@ pub struct Setup<B: Backend> {
     pub z_loss_weight: f64,
 }
 
+impl<B: Backend> Qwen3<B> {
+    /// Where the parameters are.
+    pub fn device(&self) -> B::Device {
+        self.model.norm.weight.val().device()
+    }
+}
+
 impl<B: Backend> Setup<B> {
     /// For sequences of `time` tokens.
     pub fn new(

@@ -83,25 +83,24 @@ pub struct SequenceReplay {
 ///
 /// # Errors
 /// A folder that is not one of these, or is damaged.
-pub fn replay<B>(dir: &Path) -> Result<Replay>
+pub fn replay<B>(device: &B::Device, dir: &Path) -> Result<Replay>
 where
     B: AutodiffBackend + Kernels,
     B::InnerBackend: Kernels + OptimizerKernels,
 {
     let checkpoint = Checkpoint::open(dir)?.verified()?;
     let sequences = read_batch(dir)?;
-    let device = B::Device::default();
     let plan = &checkpoint.state.plan;
-    let model = checkpoint.load_model::<B>(&device)?;
+    let model = checkpoint.load_model::<B>(device)?;
     let objective = Objective::new(&plan.loss.weights, Vocab::load(dir)?.layout())?;
-    let setup = |z| Setup::<B>::new(&plan.model, plan.seq_len, plan.precision, z, &device);
+    let setup = |z| Setup::<B>::new(&plan.model, plan.seq_len, plan.precision, z, device);
     let setup = setup(plan.loss.z_loss_weight);
     let mut replay = Replay {
         step: checkpoint.state.step + 1,
         sequences: Vec::new(),
     };
     for sequence in sequences.chunks(1) {
-        let batch = objective.batch(sequence, objective.total(sequence), &device)?;
+        let batch = objective.batch(sequence, objective.total(sequence), device)?;
         let Activations { hidden_rms } = model
             .valid()
             .activations(&batch.clone().inner(), &setup.inner());

@@ -30,7 +30,7 @@ const BATCHES_AHEAD: usize = 2;
 ///
 /// # Errors
 /// [`Error`]: the run folder keeps what was reached, and `resume` continues it.
-pub fn run<B>(plan: &Plan, options: &RunOptions) -> Result<RunSummary>
+pub fn run<B>(device: &B::Device, plan: &Plan, options: &RunOptions) -> Result<RunSummary>
 where
     B: AutodiffBackend + Kernels,
     B::InnerBackend: Kernels + OptimizerKernels,
@@ -61,7 +61,6 @@ where
     let newest = Checkpoint::newest(&claim.checkpoints())?;
     notes.extend(newest.damaged);
     let objective = Objective::new(&plan.loss.weights, loader.vocab().layout())?;
-    let device = B::Device::default();
     let trainer = match &newest.checkpoint {
         Some(checkpoint) => {
             check_tokenizer(
@@ -69,16 +68,16 @@ where
                 &checkpoint.state.tokenizer_sha256,
                 &loader,
             )?;
-            let loaded = checkpoint.load(plan, &device)?;
+            let loaded = checkpoint.load(plan, device)?;
             Trainer::<B>::resumed(plan, cut, objective, loaded)
         }
         None => match &plan.anneal {
             Some(anneal) => {
-                let loaded = open_annealed(anneal, &loader)?.load(plan, &device)?;
+                let loaded = open_annealed(anneal, &loader)?.load(plan, device)?;
                 Trainer::resumed(plan, cut, objective, loaded)
             }
             None => {
-                let model = initial_model(plan, &loader, &device, &mut notes)?;
+                let model = initial_model(plan, &loader, device, &mut notes)?;
                 Trainer::new(plan, cut, objective, model)
             }
         },
@@ -91,7 +90,7 @@ where
     notes.iter().for_each(|note| progress.warn(note));
     let peak_flops = options
         .peak_flops
-        .unwrap_or_else(|| matmul_flops::<B::InnerBackend>(plan.precision, &device));
+        .unwrap_or_else(|| matmul_flops::<B::InnerBackend>(plan.precision, device));
     let share = Share::whole(plan.batch_size as u64);
     Run {
         plan,

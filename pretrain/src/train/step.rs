@@ -96,7 +96,7 @@ where
     /// A trainer before its first step with given weights.
     pub fn new(plan: &Plan, cut: Cut, objective: Objective, model: Qwen3<B>) -> Self {
         keep_freed_memory();
-        let device = B::Device::default();
+        let device = model.device();
         let (config, time) = (&plan.model, plan.seq_len);
         let z = plan.loss.z_loss_weight;
         Self {
@@ -242,26 +242,32 @@ where
             phases: Phases::default(),
         };
         let mut sum = GradientsAccumulator::new();
+        let mut outputs = Vec::new();
+        let mut clock = Clock::start();
         for sequences in sequences.chunks(self.cut.micro_batch) {
-            let mut clock = Clock::start();
             let batch: Batch<B> = self.objective.batch(sequences, total, &self.device)?;
             pass.phases.data += clock.lap();
             let forward = model.forward(&batch, &self.setup, self.cut.recompute);
             pass.phases.forward += clock.lap();
             let out = model.backward(forward);
             sum.accumulate(model, out.grads);
-            let nll = to_vec(out.output.nll);
+            outputs.push(out.output);
+            pass.phases.backward += clock.lap();
+        }
+        // Reading a value waits for the device: once a step, when it has all of its work.
+        for (sequences, output) in sequences.chunks(self.cut.micro_batch).zip(outputs) {
+            let nll = to_vec(output.nll);
             let weights = sequences.iter().flat_map(|s| self.objective.weights(s));
             let weighted = weights.zip(&nll).filter(|(weight, _)| *weight != 0.0);
             pass.cross_entropy += weighted
                 .map(|(weight, &nll)| weight / total * f64::from(nll))
                 .sum::<f64>();
-            pass.objective += f64::from(to_vec(out.output.loss)[0]);
-            let squares = to_vec(out.output.logit_square);
+            pass.objective += f64::from(to_vec(output.loss)[0]);
+            let squares = to_vec(output.logit_square);
             pass.logit_square += squares.iter().map(|&x| f64::from(x)).sum::<f64>();
             pass.nll.extend(nll);
-            pass.phases.backward += clock.lap();
         }
+        pass.phases.backward += clock.lap();
         pass.grads = sum.grads();
         Ok(pass)
     }

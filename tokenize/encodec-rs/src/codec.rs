@@ -1,5 +1,7 @@
 //! The contract of all codecs.
 
+use kernels::backend::BackendKind;
+
 use crate::{Error, Result};
 
 /// A codec between audio and discrete codes.
@@ -30,6 +32,11 @@ pub trait Codec: Send + Sync {
     /// those of its chunks, one after another, and cutting it elsewhere gives codes that do not decode together.
     fn is_chunked(&self) -> bool {
         false
+    }
+
+    /// Where it computes. Sums are made in another order there, so codes of near-ties may differ.
+    fn backend(&self) -> BackendKind {
+        BackendKind::Cpu
     }
 
     /// Samples of one utterance; a fraction of a frame more or less than `frames * spec().samples_per_frame()`.

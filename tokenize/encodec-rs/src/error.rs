@@ -19,6 +19,9 @@ pub enum Error {
         /// The sample.
         value: f32,
     },
+    /// A precision that only the processor has.
+    #[error("codecs compute in f32 on a GPU; drop --precision bf16, or take --backend cpu")]
+    DevicePrecision,
     /// A code lies outside its codebook.
     #[error(
         "frame {frame}, codebook {codebook}: code {code} is out of range, codes go from 0 to {}; \

@@ -27,10 +27,15 @@ pub mod weights;
 
 use std::path::Path;
 
+pub use kernels::backend::{BackendChoice, BackendKind, Missing};
+
 pub use codec::{Codec, CodecSpec, Codes};
 pub use cpu::NeuralCodec;
 pub use error::{Error, Result};
 pub use mel_rvq::MelRvq;
+use network::Model;
+#[cfg(any(feature = "cuda", feature = "tch"))]
+use tensor::DeviceCodec;
 
 /// How a codec is to be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +44,8 @@ pub struct Options {
     pub codebooks: Option<usize>,
     /// Numbers that products are computed with on a processor.
     pub precision: Precision,
+    /// Where a neural codec computes.
+    pub backend: BackendKind,
 }
 
 /// Numbers that products are computed with; sums are always f32.
@@ -75,7 +82,7 @@ pub fn open(name_or_path: &str, options: &Options) -> Result<Box<dyn Codec>> {
     }
     if path.is_dir() {
         let model = models::load(path, name_or_path, options.codebooks)?;
-        return Ok(Box::new(NeuralCodec::new(model, options.precision)));
+        return on_backend(model, options);
     }
     let Some(repo) = hub::repository(name_or_path) else {
         return Err(Error::UnknownCodec {
@@ -84,7 +91,33 @@ pub fn open(name_or_path: &str, options: &Options) -> Result<Box<dyn Codec>> {
     };
     let folder = hub::Hub::from_env().folder(repo)?;
     let model = models::load(&folder, repo, options.codebooks)?;
-    Ok(Box::new(NeuralCodec::new(model, options.precision)))
+    on_backend(model, options)
+}
+
+fn on_backend(model: Model, options: &Options) -> Result<Box<dyn Codec>> {
+    match (options.backend, options.precision) {
+        (BackendKind::Cpu, precision) => Ok(Box::new(NeuralCodec::new(model, precision))),
+        #[cfg(any(feature = "cuda", feature = "tch"))]
+        (_, Precision::Bf16) => Err(Error::DevicePrecision),
+        #[cfg(feature = "cuda")]
+        (BackendKind::Cuda, Precision::F32) => {
+            let device = Default::default();
+            Ok(Box::new(DeviceCodec::new::<burn::backend::Cuda>(
+                &model,
+                device,
+                options.backend,
+            )))
+        }
+        #[cfg(feature = "tch")]
+        (BackendKind::Tch, Precision::F32) => {
+            let device = kernels::backend::tch_device();
+            Ok(Box::new(DeviceCodec::new::<burn::backend::LibTorch>(
+                &model,
+                device,
+                options.backend,
+            )))
+        }
+    }
 }
 
 #[cfg(test)]

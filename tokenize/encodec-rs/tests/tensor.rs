@@ -4,10 +4,11 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::thread;
 
 use burn::backend::Flex;
-use encodec_rs::tensor::TensorCodec;
-use encodec_rs::{Codec, Codes, models};
+use encodec_rs::tensor::{DeviceCodec, TensorCodec};
+use encodec_rs::{BackendKind, Codec, Codes, models};
 
 use common::Array;
 
@@ -131,6 +132,32 @@ fn codes_of_a_waveform_are_those_of_transformers() {
             );
         }
     });
+}
+
+#[test]
+fn threads_that_share_a_device_get_their_own_codes() {
+    for fixture in fixtures() {
+        let alone = read(&fixture);
+        let codebooks = alone.cases[0].codes.codebooks;
+        let model = models::load(&fixture.folder, &alone.name, Some(codebooks)).unwrap();
+        let shared = DeviceCodec::new::<Flex>(&model, Default::default(), BackendKind::Cpu);
+        assert_eq!(shared.spec(), alone.codec.spec());
+        thread::scope(|scope| {
+            for case in &alone.cases {
+                scope.spawn(|| {
+                    let inputs = [&case.input[..], &[], &case.input[..]];
+                    let [first, none, last] = &shared.encode_batch(&inputs)[..] else {
+                        panic!("an answer to each")
+                    };
+                    assert_codes(first.as_ref().unwrap(), &case.codes, &case.name);
+                    assert_codes(last.as_ref().unwrap(), &case.codes, &case.name);
+                    assert!(none.is_err());
+                    let sound = shared.decode(&case.codes).unwrap();
+                    assert_sound(&sound, &case.decoded[&codebooks], &case.name);
+                });
+            }
+        });
+    }
 }
 
 #[test]

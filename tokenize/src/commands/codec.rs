@@ -1,6 +1,6 @@
 //! Which codec, and how it is used.
 
-use encodec_rs::{Codec, Options, Precision, mel_rvq};
+use encodec_rs::{BackendChoice, Codec, Options, Precision, mel_rvq};
 
 use crate::error::{Error, Result};
 
@@ -18,6 +18,9 @@ pub struct CodecArgs {
     /// Numbers a neural codec computes with; bf16 is faster where the processor has it, and some codes differ a little
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
     pub precision: PrecisionArg,
+    /// Where a neural codec computes; mel-rvq always takes the processor
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendChoice,
 }
 
 /// [`Precision`] as an argument.
@@ -42,6 +45,7 @@ impl CodecArgs {
         let options = Options {
             codebooks: self.codebooks,
             precision: self.precision.into(),
+            backend: self.backend.resolve()?,
         };
         let codec = encodec_rs::open(&self.codec, &options)?;
         let spec = codec.spec();

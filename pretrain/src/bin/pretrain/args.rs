@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use pretrain::backend::BackendKind;
+use pretrain::backend::BackendChoice;
 use pretrain::cli::{TrainArgs, Variants, set};
 
 /// Train a model over audio and text tokens.
@@ -62,8 +62,8 @@ pub enum Command {
         /// Folder in RUN/diverged.
         folder: PathBuf,
         /// Where tensors live.
-        #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
-        backend: BackendKind,
+        #[arg(long, value_enum, default_value_t)]
+        backend: BackendChoice,
         /// Print the result as JSON.
         #[arg(long)]
         json: bool,

@@ -38,7 +38,7 @@ fn try_main() -> Result<()> {
             backend,
             json,
         }) => {
-            let found = with_backend!(backend, replay(&folder))?;
+            let found = with_backend!(backend.resolve()?, replay(&folder))?;
             match json {
                 true => println!("{}", serde_json::to_string_pretty(&found)?),
                 false => print!("{found}"),

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
-use encodec_rs::{Codec, Codes, Options, Precision};
+use encodec_rs::{BackendChoice, Codec, Codes, Options, Precision};
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 
@@ -63,6 +63,9 @@ struct Job {
     /// Products in bfloat16.
     #[arg(long)]
     bf16: bool,
+    /// Where the codec computes.
+    #[arg(long, value_enum, default_value = "cpu")]
+    backend: BackendChoice,
     /// Utterances worked on at once; by default one for each processor.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -110,6 +113,7 @@ impl Job {
         let options = Options {
             codebooks: self.codebooks,
             precision,
+            backend: self.backend.resolve()?,
         };
         let codec = encodec_rs::open(&self.codec, &options)?;
         let report = work(&*codec, self)?;

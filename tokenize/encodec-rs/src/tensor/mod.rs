@@ -12,6 +12,7 @@ mod linear;
 mod lstm;
 mod norm;
 mod quantize;
+mod queue;
 mod signal;
 mod transformer;
 
@@ -26,6 +27,7 @@ use crate::network::{Framing, Model};
 use crate::{Codec, CodecSpec, Codes, Error, Result};
 use layers::Layer;
 use quantize::Quantizer;
+pub use queue::DeviceCodec;
 use signal::{Signal, floats, indices};
 
 /// Samples that are on the device at once, padding included; more are taken in turn. Only a single utterance (or chunk, for
