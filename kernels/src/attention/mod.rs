@@ -6,6 +6,7 @@
 
 pub(crate) mod autodiff;
 pub(crate) mod cpu;
+pub mod cuda;
 pub(crate) mod reference;
 
 use burn::tensor::{Int, Tensor, TensorMetadata, TensorPrimitive};
