@@ -25,6 +25,7 @@
 #define __device__
 #define __global__
 #define __shared__
+#define __align__(bytes)
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __grid_constant__
@@ -41,7 +42,7 @@ struct alignas(16) uint4 {
 static Index threadIdx, blockIdx, gridDim;
 static constexpr size_t MAX_SHARED_BYTES = 128 * 1024;
 static size_t shared_bytes;
-uint4 shared[MAX_SHARED_BYTES / sizeof(uint4)];
+alignas(1024) uint4 shared[MAX_SHARED_BYTES / sizeof(uint4)];
 
 [[noreturn]] static void fail(const char *what) {
     fprintf(stderr, "block (%u, %u, %u), thread %u: %s\n", blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, what);
@@ -206,20 +207,23 @@ static inline float __shfl_xor_sync(unsigned mask, float value, int distance) {
 
 // What `ptx.cuh` has.
 
-/// Ends unless this many bytes, from a multiple of as many on, are of the block's shared memory.
-static void check_shared(const void *pointer, size_t bytes) {
-    const char *const first = reinterpret_cast<const char *>(shared);
-    const char *const at = static_cast<const char *>(pointer);
-    if (at < first || at + bytes > first + shared_bytes) {
-        fail("an address is out of the bounds of shared memory");
-    }
-    if (reinterpret_cast<uintptr_t>(pointer) % bytes != 0) {
-        fail("an address in shared memory is not aligned");
-    }
+static inline unsigned shared_address(const void *pointer) {
+    return static_cast<const char *>(pointer) - reinterpret_cast<const char *>(shared);
 }
 
-static void start_copy(void *to, const void *from, int bytes, bool zeros) {
-    check_shared(to, bytes);
+/// What is at an address. Ends unless this many bytes, from a multiple of as many on, are of the block's shared memory.
+static void *at_shared(unsigned address, size_t bytes) {
+    if (address + bytes > shared_bytes) {
+        fail("an address is out of the bounds of shared memory");
+    }
+    if (address % bytes != 0) {
+        fail("an address in shared memory is not aligned");
+    }
+    return reinterpret_cast<char *>(shared) + address;
+}
+
+static void start_copy(unsigned address, const void *from, int bytes, bool zeros) {
+    void *const to = at_shared(address, bytes);
     if (reinterpret_cast<uintptr_t>(from) % bytes != 0) {
         fail("an address in global memory is not aligned");
     }
@@ -231,8 +235,8 @@ static void start_copy(void *to, const void *from, int bytes, bool zeros) {
     block->threads[threadIdx.x].copies.push_back(copy);
 }
 
-static inline void start_copy_16(void *to, const void *from, bool zeros) { start_copy(to, from, 16, zeros); }
-static inline void start_copy_4(void *to, const void *from, bool zeros) { start_copy(to, from, 4, zeros); }
+static inline void start_copy_16(unsigned to, const void *from, bool zeros) { start_copy(to, from, 16, zeros); }
+static inline void start_copy_4(unsigned to, const void *from, bool zeros) { start_copy(to, from, 4, zeros); }
 
 static inline void wait_for_copies() {
     std::vector<Copy> &copies = block->threads[threadIdx.x].copies;
@@ -248,10 +252,9 @@ struct Load {
 };
 
 template <bool TRANSPOSED>
-static void load(unsigned (&matrices)[4], const bf16 *row) {
+static void load(unsigned (&matrices)[4], unsigned address) {
     static const char kind = 0;
-    check_shared(row, 16);
-    Load load{row, matrices};
+    Load load{static_cast<const bf16 *>(at_shared(address, 16)), matrices};
     meet_warp(&kind, &load, [](const std::vector<void *> &lanes) {
         for (int matrix = 0; matrix < 4; ++matrix) {
             const bf16 *rows[8];
@@ -273,8 +276,8 @@ static void load(unsigned (&matrices)[4], const bf16 *row) {
     });
 }
 
-static inline void load_matrices(unsigned (&matrices)[4], const bf16 *row) { load<false>(matrices, row); }
-static inline void load_matrices_transposed(unsigned (&matrices)[4], const bf16 *row) { load<true>(matrices, row); }
+static inline void load_matrices(unsigned (&matrices)[4], unsigned row) { load<false>(matrices, row); }
+static inline void load_matrices_transposed(unsigned (&matrices)[4], unsigned row) { load<true>(matrices, row); }
 
 struct Product {
     float *sums;

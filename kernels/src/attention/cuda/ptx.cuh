@@ -4,21 +4,21 @@
 /// The bits of a bfloat16.
 typedef unsigned short bf16;
 
-/// An address as instructions on shared memory take it.
+/// The byte of shared memory that a pointer points to.
 __device__ __forceinline__ unsigned shared_address(const void *pointer) {
     return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }
 
-/// Starts a copy of 16 bytes to shared memory, or of as many zeros. Both addresses are multiples of 16.
-__device__ __forceinline__ void start_copy_16(void *to, const void *from, bool zeros) {
-    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+/// Starts a copy of 16 bytes to a byte of shared memory, or of as many zeros. Both addresses are multiples of 16.
+__device__ __forceinline__ void start_copy_16(unsigned to, const void *from, bool zeros) {
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
                  "r"(zeros ? 0 : 16)
                  : "memory");
 }
 
-/// Starts a copy of 4 bytes to shared memory, or of as many zeros. Both addresses are multiples of 4.
-__device__ __forceinline__ void start_copy_4(void *to, const void *from, bool zeros) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from),
+/// Starts a copy of 4 bytes to a byte of shared memory, or of as many zeros. Both addresses are multiples of 4.
+__device__ __forceinline__ void start_copy_4(unsigned to, const void *from, bool zeros) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from),
                  "r"(zeros ? 0 : 4)
                  : "memory");
 }
@@ -26,20 +26,20 @@ __device__ __forceinline__ void start_copy_4(void *to, const void *from, bool ze
 /// Waits for all copies that this thread started.
 __device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
-/// Four 8 × 8 matrices. Lane l gives the address of row l % 8 of matrix l / 8, and gets of each matrix elements
+/// Four 8 × 8 matrices. Lane l gives the shared address of row l % 8 of matrix l / 8, and gets of each matrix elements
 /// 2 (l % 4) and the next of row l / 4.
-__device__ __forceinline__ void load_matrices(unsigned (&matrices)[4], const bf16 *row) {
+__device__ __forceinline__ void load_matrices(unsigned (&matrices)[4], unsigned row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
-                 : "r"(shared_address(row))
+                 : "r"(row)
                  : "memory");
 }
 
 /// [`load_matrices`], each of them transposed.
-__device__ __forceinline__ void load_matrices_transposed(unsigned (&matrices)[4], const bf16 *row) {
+__device__ __forceinline__ void load_matrices_transposed(unsigned (&matrices)[4], unsigned row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
-                 : "r"(shared_address(row))
+                 : "r"(row)
                  : "memory");
 }
 

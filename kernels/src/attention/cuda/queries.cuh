@@ -19,8 +19,10 @@ struct Queries {
     int first, count;
     /// First of the warp's queries, counted from the block's first.
     int warp;
-    /// Positions at which the documents of this thread's queries start, of the warp's first query and of its last.
-    int starts[M][2], first_start, last_start;
+    /// Positions at which the documents of the sequence's tokens start.
+    const int *starts;
+    /// Those of the warp's first query and of its last.
+    int first_start, last_start;
     /// Position at which the document of the block's first query starts.
     int first_key;
 
@@ -31,17 +33,10 @@ struct Queries {
         first = (gridDim.y - 1 - blockIdx.y) * COUNT;
         count = time - first;
         warp = threadIdx.x / 32 * 16 * M;
-        const int *const sequence = all_starts + static_cast<long long>(blockIdx.z) * time;
-        first_key = sequence[first];
-        first_start = sequence[min(first + warp, time - 1)];
-        last_start = sequence[min(first + warp + 16 * M, time) - 1];
-#pragma unroll
-        for (int m = 0; m < M; ++m) {
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                starts[m][half] = sequence[min(first + row(m, half), time - 1)];
-            }
-        }
+        starts = all_starts + static_cast<long long>(blockIdx.z) * time;
+        first_key = starts[first];
+        first_start = starts[min(first + warp, time - 1)];
+        last_start = starts[min(first + warp + 16 * M, time) - 1];
     }
 
     /// The thread's query in each half of 16, counted from the block's first.
@@ -85,12 +80,16 @@ struct Queries {
 #pragma unroll
         for (int m = 0; m < M; ++m) {
 #pragma unroll
-            for (int n = 0; n < N; ++n) {
+            for (int half = 0; half < 2; ++half) {
+                const int query = first + row(m, half), start = starts[min(query, time - 1)];
 #pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    const int column = key + 8 * n + threadIdx.x % 4 * 2 + i % 2;
-                    if (column > first + row(m, i / 2) || column < starts[m][i / 2]) {
-                        scores[m][n][i] = hidden_score();
+                for (int n = 0; n < N; ++n) {
+#pragma unroll
+                    for (int i = 0; i < 2; ++i) {
+                        const int column = key + 8 * n + threadIdx.x % 4 * 2 + i;
+                        if (column > query || column < start) {
+                            scores[m][n][2 * half + i] = hidden_score();
+                        }
                     }
                 }
             }

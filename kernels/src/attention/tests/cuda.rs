@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::attention::cuda::arguments::{self, Kept};
-use crate::attention::cuda::source::{Pass, Variant};
+use crate::attention::cuda::source::{Pass, THREADS, Variant};
 
 const EMULATOR: &str = include_str!("../cuda/emulator.h");
 const MAIN: &str = include_str!("../cuda/emulator_main.cpp");
@@ -230,4 +230,53 @@ fn cuda_kernels_of_width_96_are_the_formulas() {
 #[test]
 fn cuda_kernels_of_width_128_are_the_formulas() {
     check(128);
+}
+
+/// The tiles of queries that see a key are counted by as many threads as a block has.
+#[test]
+fn cuda_gradients_of_keys_count_more_tiles_than_threads() {
+    let variant = Variant {
+        pass: Pass::BackwardKey,
+        head_dim: 64,
+    };
+    let counted = THREADS as usize * variant.columns();
+    let sizes = Sizes {
+        batch: 1,
+        time: counted + 70,
+        heads: 1,
+        kv_heads: 1,
+        head_dim: 64,
+    };
+    let Some(kernels) = Emulated::new(sizes.head_dim) else {
+        return;
+    };
+    // All scores are 0, and only the results of queries after those tiles have a gradient.
+    let rows = |value: f32, count: usize| {
+        let bytes = bf16::from_f32(value).to_le_bytes();
+        bytes.repeat(count * sizes.head_dim)
+    };
+    let numbers = |number: &dyn Fn(usize) -> f32| -> Vec<u8> {
+        let numbers = (0..sizes.time).map(number);
+        numbers.flat_map(f32::to_le_bytes).collect()
+    };
+    let zeros = rows(0.0, sizes.time);
+    let input = AttentionInput {
+        query: zeros.clone(),
+        key: zeros.clone(),
+        value: zeros.clone(),
+        starts: vec![0; 4 * sizes.time],
+    };
+    let kept = Kept {
+        out: zeros.clone(),
+        logsumexp: numbers(&|i| (i as f32 + 1.0).ln()),
+        upstream: [rows(0.0, counted), rows(1.0, sizes.time - counted)].concat(),
+    };
+    let mean = numbers(&|_| 0.0);
+    let grads = [vec![0xff; zeros.len()], vec![0xff; zeros.len()]];
+    let buffers = arguments::backward_key(&input, &kept, &mean, grads.each_ref());
+    let [_, value] = kernels.launch(Pass::BackwardKey, sizes, &buffers);
+    let got = values(operand(&value, sizes, 1))[0];
+    let want: f64 = (counted..sizes.time).map(|i| 1.0 / (i as f64 + 1.0)).sum();
+    // Each share is rounded to bf16, and so is their sum.
+    assert!((got - want).abs() <= 8e-3 * want, "{got}, not {want}");
 }
