@@ -2,9 +2,10 @@
 //
 // Blocks run one after another, the threads of a block as fibres that take turns. A function of a warp waits until all its
 // lanes have called it, and the last does the work of all, by the layouts of the PTX ISA ("Matrix Fragments for
-// mma.m16n8k16", "ldmatrix"). Asynchronous copies spoil their destination at once and arrive when their thread waits for
-// them, so what is read too early, or overwritten while another warp still reads it, is not a number. It ends with a message
-// where lanes of a warp diverge, addresses are not aligned or out of bounds, or a phase of `ldmatrix` has a bank conflict.
+// mma.m16n8k16", "ldmatrix"). A warp gets as far as it can before another does. Asynchronous copies spoil their destination at
+// once and arrive when their thread waits for them. So what is read too early, or overwritten while another warp still needs
+// it, is not a number. It ends with a message where lanes of a warp diverge, addresses are not aligned or out of bounds, or a
+// phase of `ldmatrix` has a bank conflict.
 //
 // Needs a C library with `ucontext` and whose `_longjmp` goes from stack to stack (glibc, without _FORTIFY_SOURCE).
 
@@ -78,43 +79,55 @@ struct Block {
     Meeting all;
     jmp_buf caller;
     std::function<void()> kernel;
-    /// Turns since a thread last got on.
-    unsigned idle = 0;
+    /// Turns of this warp, and warps, since a thread last got on.
+    unsigned turns = 0, stuck = 0;
 };
 static Block *block;
 
-/// Goes on with the next thread that is not done, or with the caller if there is none.
+/// Goes on with a thread, unless it is done.
+static void resume(unsigned index) {
+    Thread &thread = block->threads[index];
+    if (thread.done) {
+        return;
+    }
+    threadIdx.x = index;
+    if (thread.started) {
+        _longjmp(thread.state, 1);
+    }
+    thread.started = true;
+    setcontext(&thread.start);
+}
+
+/// Goes on with another thread, of the same warp if one of it can get on, or with the caller if all are done.
 static void next_thread() {
-    const unsigned count = block->threads.size();
-    for (unsigned i = 1; i <= count; ++i) {
-        const unsigned next = (threadIdx.x + i) % count;
-        Thread &thread = block->threads[next];
-        if (thread.done) {
-            continue;
-        }
-        threadIdx.x = next;
-        if (thread.started) {
-            _longjmp(thread.state, 1);
-        }
-        thread.started = true;
-        setcontext(&thread.start);
+    const unsigned warps = block->warps.size(), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    for (unsigned i = 1; i <= 32 && block->turns < 32; ++i) {
+        resume(32 * warp + (lane + i) % 32);
+    }
+    block->turns = 0;
+    if (++block->stuck > 2 * warps) {
+        fail("all threads wait for others");
+    }
+    for (unsigned i = 0; i < 32 * warps; ++i) {
+        resume((32 * (warp + 1) + i) % (32 * warps));
     }
     _longjmp(block->caller, 1);
 }
 
 static void yield_thread() {
-    if (++block->idle > 4 * block->threads.size()) {
-        fail("all threads wait for others");
-    }
+    ++block->turns;
     if (_setjmp(block->threads[threadIdx.x].state) == 0) {
         next_thread();
     }
 }
 
+/// To be called where a thread gets on.
+static void get_on() { block->turns = block->stuck = 0; }
+
 static void run_thread() {
     block->kernel();
     block->threads[threadIdx.x].done = true;
-    block->idle = 0;
+    get_on();
     next_thread();
 }
 
@@ -131,7 +144,7 @@ static void meet(Meeting &meeting, unsigned member, const void *kind, void *oper
         work(meeting.operands);
         meeting.arrived = 0;
         ++meeting.generation;
-        block->idle = 0;
+        get_on();
     }
     while (meeting.generation == generation) {
         yield_thread();
@@ -347,6 +360,8 @@ static void launch(Index grid, unsigned count, const std::function<void()> &kern
             thread.started = thread.done = false;
         }
         threadIdx = {count - 1, 0, 0};
+        here.turns = 32; // on to the first warp
+        here.stuck = 0;
         if (_setjmp(here.caller) == 0) {
             next_thread();
         }

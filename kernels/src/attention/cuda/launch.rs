@@ -73,7 +73,7 @@ fn contiguous(input: Input) -> Input {
         query: into_contiguous(input.query),
         key: into_contiguous(input.key),
         value: into_contiguous(input.value),
-        starts: into_contiguous(Cuda::int_cast(input.starts, IntDType::I32)),
+        starts: into_contiguous(<Cuda>::int_cast(input.starts, IntDType::I32)),
     }
 }
 
