@@ -1,9 +1,26 @@
-//! CUDA: plain Burn operations, which CubeCL compiles at run time.
+//! CUDA: plain Burn operations, which CubeCL compiles at run time, and attention in CUDA C++.
 
 use burn::backend::Cuda;
+use burn::tensor::ops::{FloatTensor, IntTensor};
 
+use crate::attention::{self, AttentionInput};
 use crate::{KernelsWithGrads, OptimizerKernels};
 
-impl KernelsWithGrads for Cuda {}
+impl KernelsWithGrads for Cuda {
+    fn attention_forward(
+        input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        attention::cuda::forward(input)
+    }
+
+    fn attention_backward(
+        input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
+        out: FloatTensor<Self>,
+        logsumexp: FloatTensor<Self>,
+        upstream: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 3] {
+        attention::cuda::backward(input, out, logsumexp, upstream)
+    }
+}
 
 impl OptimizerKernels for Cuda {}

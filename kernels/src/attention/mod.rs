@@ -3,9 +3,13 @@
 //! Scores never exist in full: they are made a block at a time, and the softmax is corrected as larger scores appear
 //! (FlashAttention, arXiv 2205.14135). The backward pass makes them again from each query's logsumexp
 //! (FlashAttention-2, arXiv 2307.08691).
+//!
+//! `cpu` has the kernels of processors, [`cuda`] those of NVIDIA GPUs, for bf16 and head dimensions of 64, 96 and 128. All
+//! else, f32 on a GPU too, takes the plain kernel, which makes the scores of a block of queries in full.
 
 pub(crate) mod autodiff;
 pub(crate) mod cpu;
+pub mod cuda;
 pub(crate) mod reference;
 
 use burn::tensor::{Int, Tensor, TensorMetadata, TensorPrimitive};
@@ -33,7 +37,8 @@ pub struct AttentionInput<F, I> {
 /// - `starts`: `[batch, time]`, the first position of each token's document
 ///
 /// # Panics
-/// If shapes or types do not fit each other, or `head_dim` is odd; on a processor also if the starts are not those of documents.
+/// If shapes or types do not fit each other, or `head_dim` is odd; on a processor also if the starts are not those of
+/// documents, one after the other. CUDA does not read them on the host: what it returns is then not defined.
 pub fn attention<B: Kernels>(
     query: Tensor<B, 4>,
     key: Tensor<B, 4>,

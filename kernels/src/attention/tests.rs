@@ -12,6 +12,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::gemm::lanes::Isa;
 
+mod cuda;
+
 type Ad<C> = Autodiff<Flex, C>;
 type Input = AttentionInput<FloatTensor<Flex>, IntTensor<Flex>>;
 
