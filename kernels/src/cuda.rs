@@ -1,12 +1,15 @@
-//! CUDA: plain Burn operations, which CubeCL compiles at run time, and attention in CUDA C++.
+//! CUDA: kernels in CubeCL, compiled at run time, and attention in CUDA C++.
 
 use burn::backend::Cuda;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 
 use crate::attention::{self, AttentionInput};
+use crate::cubecl::{kernels_with_grads, optimizer_kernels};
 use crate::{KernelsWithGrads, OptimizerKernels};
 
 impl KernelsWithGrads for Cuda {
+    kernels_with_grads!();
+
     fn attention_forward(
         input: AttentionInput<FloatTensor<Self>, IntTensor<Self>>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
@@ -23,4 +26,6 @@ impl KernelsWithGrads for Cuda {
     }
 }
 
-impl OptimizerKernels for Cuda {}
+impl OptimizerKernels for Cuda {
+    optimizer_kernels!();
+}

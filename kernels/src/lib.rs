@@ -10,6 +10,8 @@ pub mod attention;
 pub mod backend;
 #[cfg(test)]
 mod checks;
+#[cfg(feature = "cubecl")]
+mod cubecl;
 pub mod embedding;
 pub mod gemm;
 pub mod linear;
@@ -374,6 +376,8 @@ without_autodiff!(burn_flex::Flex);
 without_autodiff!(burn::backend::Cuda);
 #[cfg(feature = "tch")]
 without_autodiff!(burn::backend::LibTorch);
+#[cfg(feature = "wgpu")]
+without_autodiff!(burn::backend::Wgpu);
 
 impl<B: KernelsWithGrads, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>> {
@@ -434,6 +438,8 @@ impl OptimizerKernels for burn_flex::Flex {
 mod cuda;
 #[cfg(feature = "tch")]
 mod tch;
+#[cfg(feature = "wgpu")]
+mod wgpu;
 
 /// Index tensors must not be tracked, so the same primitive serves both sides of autodiff.
 pub(crate) type Targets<B> = IntTensor<B>;

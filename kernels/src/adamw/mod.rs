@@ -34,7 +34,7 @@ pub struct Rule {
 
 impl Rule {
     /// `(epsilon, lr)` with the bias corrections in them: the step `lr · m̂ / (√v̂ + ε)` is then `lr · m / (√v + ε)`.
-    fn corrected(&self) -> (f64, f64) {
+    pub(crate) fn corrected(&self) -> (f64, f64) {
         let correction = |beta: f64| 1.0 - beta.powi(self.updates as i32);
         let (mean, square) = (correction(self.beta1), correction(self.beta2).sqrt());
         (self.epsilon * square, self.lr * square / mean)
@@ -137,4 +137,4 @@ pub fn adamw<B: OptimizerKernels>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

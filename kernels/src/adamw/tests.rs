@@ -1,13 +1,13 @@
 //! The processor's update against the plain one, and both against the formulas in f64.
 
 use burn::tensor::{Tensor, TensorData};
-use burn_flex::Flex;
+use burn_flex::{Flex, FlexTensor};
 use proptest::prelude::*;
 
 use super::cpu::CHUNK;
 use super::*;
 
-type Flat = Tensor<Flex, 1>;
+pub(crate) type Flat = Tensor<Flex, 1>;
 
 fn tensor(values: &[f32]) -> Flat {
     Tensor::from_data(
@@ -31,7 +31,7 @@ fn numbers(elements: usize, seed: u32) -> Vec<f32> {
     (0..elements).map(number).collect()
 }
 
-fn parameter(elements: usize, begun: bool) -> Parameter<Flat> {
+pub(crate) fn parameter(elements: usize, begun: bool) -> Parameter<Flat> {
     let square: Vec<f32> = numbers(elements, 4).iter().map(|x| x * x).collect();
     Parameter {
         value: tensor(&numbers(elements, 1)),
@@ -43,7 +43,7 @@ fn parameter(elements: usize, begun: bool) -> Parameter<Flat> {
     }
 }
 
-fn rule(cautious: bool, decay: f64, updates: u64) -> Rule {
+pub(crate) fn rule(cautious: bool, decay: f64, updates: u64) -> Rule {
     Rule {
         grad_scale: 0.75,
         lr: 0.3, // large, so that errors of the change are not lost in the value
@@ -57,36 +57,74 @@ fn rule(cautious: bool, decay: f64, updates: u64) -> Rule {
 }
 
 /// Value, mean, square, and the sums of squares of change and value.
-type Numbers = [Vec<f64>; 5];
+pub(crate) type Numbers = [Vec<f64>; 5];
 
 fn fused(parameter: Parameter<Flat>, rule: &Rule) -> Numbers {
     numbers_of(adamw(parameter, rule, true))
 }
 
 fn plain(parameter: Parameter<Flat>, rule: &Rule) -> Numbers {
-    let primitive = |tensor: Flat| tensor.into_primitive().tensor();
-    let tensor = |primitive| Tensor::from_primitive(TensorPrimitive::Float(primitive));
+    let out = reference::adamw::<Flex>(primitives(parameter), rule, true);
+    numbers_of(tensors(out))
+}
+
+/// On a backend's device.
+#[cfg(feature = "wgpu")]
+pub(crate) fn by_backend<B: OptimizerKernels>(parameter: Parameter<Flat>, rule: &Rule) -> Numbers {
+    use crate::checks::{fetched, sent};
+    let Parameter {
+        value,
+        grad,
+        moments,
+    } = primitives(parameter);
     let parameter = Parameter {
+        value: sent::<B>(&value),
+        grad: sent::<B>(&grad),
+        moments: moments.map(|moments| Moments {
+            mean: sent::<B>(&moments.mean),
+            square: sent::<B>(&moments.square),
+        }),
+    };
+    let out = B::adamw(parameter, rule, true);
+    let squares = out.squares.unwrap();
+    numbers_of(tensors(Updated {
+        value: fetched::<B>(out.value),
+        moments: Moments {
+            mean: fetched::<B>(out.moments.mean),
+            square: fetched::<B>(out.moments.square),
+        },
+        squares: Some(Squares {
+            change: fetched::<B>(squares.change),
+            value: fetched::<B>(squares.value),
+        }),
+    }))
+}
+
+fn primitives(parameter: Parameter<Flat>) -> Parameter<FlexTensor> {
+    let primitive = |tensor: Flat| tensor.into_primitive().tensor();
+    Parameter {
         value: primitive(parameter.value),
         grad: primitive(parameter.grad),
         moments: parameter.moments.map(|moments| Moments {
             mean: primitive(moments.mean),
             square: primitive(moments.square),
         }),
-    };
-    let out = reference::adamw::<Flex>(parameter, rule, true);
-    let squares = out.squares.unwrap();
-    numbers_of(Updated {
+    }
+}
+
+fn tensors(out: Updated<FlexTensor>) -> Updated<Flat> {
+    let tensor = |primitive| Tensor::from_primitive(TensorPrimitive::Float(primitive));
+    Updated {
         value: tensor(out.value),
         moments: Moments {
             mean: tensor(out.moments.mean),
             square: tensor(out.moments.square),
         },
-        squares: Some(Squares {
+        squares: out.squares.map(|squares| Squares {
             change: tensor(squares.change),
             value: tensor(squares.value),
         }),
-    })
+    }
 }
 
 fn numbers_of(updated: Updated<Flat>) -> Numbers {
@@ -107,7 +145,7 @@ fn numbers_of(updated: Updated<Flat>) -> Numbers {
 }
 
 /// The papers' formulas in f64, and the size of what was added up for each: terms may cancel, their roundings do not.
-fn formulas(parameter: &Parameter<Flat>, rule: &Rule) -> (Numbers, [f64; 5]) {
+pub(crate) fn formulas(parameter: &Parameter<Flat>, rule: &Rule) -> (Numbers, [f64; 5]) {
     let double = |tensor: &Flat| {
         values(tensor)
             .into_iter()
@@ -171,7 +209,7 @@ fn formulas(parameter: &Parameter<Flat>, rule: &Rule) -> (Numbers, [f64; 5]) {
 }
 
 /// Within `tolerance` of the scale.
-fn assert_close(got: &Numbers, (want, scales): &(Numbers, [f64; 5]), tolerance: f64) {
+pub(crate) fn assert_close(got: &Numbers, (want, scales): &(Numbers, [f64; 5]), tolerance: f64) {
     let names = ["value", "mean", "square", "change's sum", "value's sum"];
     for (((name, got), want), scale) in names.into_iter().zip(got).zip(want).zip(scales) {
         assert_eq!(got.len(), want.len(), "{name}");

@@ -29,4 +29,4 @@ pub fn embedding<B: Kernels>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,7 +7,7 @@ use burn::backend::autodiff::checkpoint::strategy::{
 };
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::tensor::{DType, TensorData, module};
+use burn::tensor::{DType, TensorData, TensorMetadata, f16, module};
 use burn_flex::{Flex, FlexTensor};
 use proptest::prelude::*;
 use std::sync::mpsc::{Sender, channel};
@@ -86,24 +86,52 @@ fn added(mut sum: Vec<f32>, tokens: &[i64], upstream: &[f64], width: usize) -> V
     sum
 }
 
-fn check_shape(isa: Isa, [count, vocab, width]: [usize; 3], dtype: FloatDType) {
-    let ids = drawn(count, vocab);
+/// Weight, tokens, upstream gradient and existing gradient.
+type Operands = (FlexTensor, Vec<i64>, FlexTensor, Option<FlexTensor>);
+
+/// Rows of the tokens, and the sum of their gradients.
+type Results = [FlexTensor; 2];
+
+fn by_isa(isa: Isa, dtype: FloatDType, (weight, ids, upstream, existing): Operands) -> Results {
     let tokens = tokens::<Flex>(&ids).into_primitive();
-    let weight = random([vocab, width], 1, DType::F32);
+    let vocab = weight.shape()[0];
+    let rows = cpu::forward(isa, weight, tokens.clone(), dtype);
+    [rows, cpu::backward(isa, upstream, tokens, existing, vocab)]
+}
+
+/// On a backend's device.
+#[cfg(feature = "wgpu")]
+pub(crate) fn by_backend<B: KernelsWithGrads>(
+    dtype: FloatDType,
+    (weight, ids, upstream, existing): Operands,
+) -> Results {
+    use crate::checks::{fetched, sent};
+    let tokens = tokens::<B>(&ids).into_primitive();
+    let vocab = weight.shape()[0];
+    let rows =
+        <B as KernelsWithGrads>::embedding_forward(sent::<B>(&weight), tokens.clone(), dtype);
+    let (upstream, existing) = (sent::<B>(&upstream), existing.as_ref().map(sent::<B>));
+    let sum = <B as KernelsWithGrads>::embedding_backward(upstream, tokens, existing, vocab);
+    [rows, sum].map(fetched::<B>)
+}
+
+/// Compares what `run` makes of operands with rows and sums of f32, bit by bit.
+pub(crate) fn check(
+    [count, vocab, width]: [usize; 3],
+    dtype: FloatDType,
+    run: impl Fn(FloatDType, Operands) -> Results,
+) {
+    let ids = drawn(count, vocab);
+    let weight = primitive(&random([vocab, width], 1, DType::F32));
     let numbers = numbers(vocab * width, 1);
-    let rows = cpu::forward(isa, primitive(&weight), tokens.clone(), dtype);
     let rounded = match dtype {
         FloatDType::BF16 => |x: f32| u16::round(x).value(),
+        FloatDType::F16 => |x: f32| f16::from_f32(x).to_f32(),
         _ => |x: f32| x,
     };
     let values_of = |id: i64| &numbers[id as usize * width..][..width];
-    let want = ids.iter().flat_map(|&id| values_of(id));
-    let want: Vec<f64> = want.map(|&x| f64::from(rounded(x))).collect();
-    assert_eq!((rows.dtype(), values(&rows)), (dtype.into(), want.clone()));
-    let plain = reference::forward::<Flex>(primitive(&weight), tokens.clone(), dtype);
-    // Burn rounds a few of those wrong that are near the middle of two bf16.
-    assert_close("plain rows", &values(&plain), &want, 0.0, 1e-2);
-
+    let want_rows = ids.iter().flat_map(|&id| values_of(id));
+    let want_rows: Vec<f64> = want_rows.map(|&x| f64::from(rounded(x))).collect();
     let upstream = random([count, width], 2, dtype.into());
     for existing in [None, Some(random([vocab, width], 3, DType::F32))] {
         let before = match &existing {
@@ -112,12 +140,38 @@ fn check_shape(isa: Isa, [count, vocab, width]: [usize; 3], dtype: FloatDType) {
         };
         let want = added(before, &ids, &doubles(&upstream), width);
         let want: Vec<f64> = want.into_iter().map(f64::from).collect();
-        let existing = || existing.as_ref().map(primitive);
-        let upstream = || primitive(&upstream);
-        let sum = cpu::backward(isa, upstream(), tokens.clone(), existing(), vocab);
-        assert_eq!((sum.dtype(), values(&sum)), (DType::F32, want.clone()));
-        let plain = reference::backward::<Flex>(upstream(), tokens.clone(), existing(), vocab);
-        assert_close("plain sum", &values(&plain), &want, 0.0, 1e-5);
+        let existing = existing.as_ref().map(primitive);
+        let operands = (weight.clone(), ids.clone(), primitive(&upstream), existing);
+        let [rows, sum] = run(dtype, operands);
+        assert_eq!(
+            (rows.dtype(), values(&rows)),
+            (dtype.into(), want_rows.clone())
+        );
+        assert_eq!((sum.dtype(), values(&sum)), (DType::F32, want));
+    }
+}
+
+/// The plain operations, near the processor's.
+fn check_reference([count, vocab, width]: [usize; 3], dtype: FloatDType) {
+    let isa = Isa::detect();
+    let tokens = tokens::<Flex>(&drawn(count, vocab)).into_primitive();
+    let weight = primitive(&random([vocab, width], 1, DType::F32));
+    let want = cpu::forward(isa, weight.clone(), tokens.clone(), dtype);
+    let plain = reference::forward::<Flex>(weight.clone(), tokens.clone(), dtype);
+    // Burn rounds a few of those wrong that are near the middle of two bf16.
+    assert_close("plain rows", &values(&plain), &values(&want), 0.0, 1e-2);
+    let upstream = primitive(&random([count, width], 2, dtype.into()));
+    for existing in [None, Some(weight)] {
+        let (upstream, tokens) = (upstream.clone(), tokens.clone());
+        let want = cpu::backward(
+            isa,
+            upstream.clone(),
+            tokens.clone(),
+            existing.clone(),
+            vocab,
+        );
+        let plain = reference::backward::<Flex>(upstream, tokens, existing, vocab);
+        assert_close("plain sum", &values(&plain), &values(&want), 0.0, 1e-5);
     }
 }
 
@@ -134,8 +188,9 @@ proptest! {
     ) {
         let dtype = if half { FloatDType::BF16 } else { FloatDType::F32 };
         for isa in Isa::available() {
-            check_shape(isa, shape, dtype);
+            check(shape, dtype, |dtype, operands| by_isa(isa, dtype, operands));
         }
+        check_reference(shape, dtype);
     }
 }
 

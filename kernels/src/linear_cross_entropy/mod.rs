@@ -77,4 +77,4 @@ pub fn linear_cross_entropy<B: Kernels>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

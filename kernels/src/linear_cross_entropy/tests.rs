@@ -3,7 +3,7 @@
 use burn::backend::Autodiff;
 use burn::tensor::ops::FloatTensorOps;
 use burn::tensor::{DType, Distribution, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData};
-use burn_flex::Flex;
+use burn_flex::{Flex, FlexTensor};
 use proptest::prelude::*;
 
 use super::*;
@@ -11,15 +11,18 @@ use crate::KernelsWithGrads;
 
 type Ad = Autodiff<Flex>;
 
-struct Case {
-    hidden: Tensor<Flex, 2>,
-    weight: Tensor<Flex, 2>,
+/// Weight of the z-loss, large, so that an error in it is seen.
+const Z_LOSS: f32 = 1e-2;
+
+pub(crate) struct Case {
+    pub hidden: Tensor<Flex, 2>,
+    pub weight: Tensor<Flex, 2>,
     targets: Tensor<Flex, 1, Int>,
     token_weights: Tensor<Flex, 1>,
 }
 
 /// Rows with weight 0 among them, the vocabulary not a multiple of the tile.
-fn case(tokens: usize, width: usize, vocab: usize) -> Case {
+pub(crate) fn case(tokens: usize, width: usize, vocab: usize) -> Case {
     let device = Default::default();
     let random =
         |shape: [usize; 2], std| Tensor::random(shape, Distribution::Normal(0.0, std), &device);
@@ -124,43 +127,70 @@ fn exact(case: &Case, z_loss: f64) -> [(Vec<f64>, Vec<f64>); 5] {
 }
 
 fn check(case: &Case, tolerance: f64) {
-    let want = exact(case, 1e-2);
+    let fast = Flex::linear_cross_entropy_with_grads(input(case, Z_LOSS), [true; 2]);
+    check_output("fast", case, tolerance, fast);
+    // In bf16 Burn's sums are bf16, too: the plain kernel says nothing there.
+    if case.hidden.dtype() == DType::F32 {
+        let plain = reference::linear_cross_entropy::<Flex>(input(case, Z_LOSS), [true; 2]);
+        check_output("plain", case, tolerance, plain);
+    }
+}
+
+/// Compares what a kernel makes of a case with the formulas.
+pub(crate) fn check_output(name: &str, case: &Case, tolerance: f64, out: LossAndGrads<FlexTensor>) {
+    let want = exact(case, f64::from(Z_LOSS));
     let [tokens, width] = case.hidden.dims();
     let vocab = case.weight.dims()[0];
-    for (name, out) in [
-        (
-            "fast",
-            Flex::linear_cross_entropy_with_grads(input(case, 1e-2), [true; 2]),
-        ),
-        (
-            "plain",
-            reference::linear_cross_entropy::<Flex>(input(case, 1e-2), [true; 2]),
-        ),
-    ] {
-        // In bf16 Burn's sums are bf16, too: the plain kernel says nothing there.
-        if name == "plain" && case.hidden.dtype() == DType::BF16 {
-            continue;
-        }
-        let hidden = out.hidden.unwrap();
-        assert_eq!(hidden.dtype(), case.hidden.dtype());
-        let hidden = Flex::float_cast(hidden, FloatDType::F32);
-        let got = [
-            values(out.output.loss, &[1]),
-            values(out.output.nll, &[tokens]),
-            values(out.output.logit_square, &[tokens]),
-            values(hidden, &[tokens, width]),
-            values(out.weight.unwrap(), &[vocab, width]),
-        ];
-        for (part, (got, (want, sizes))) in got.iter().zip(&want).enumerate() {
-            let scale = sizes.iter().copied().fold(0.0, f64::max);
-            let errors = got.iter().zip(want).map(|(a, b)| (f64::from(*a) - b).abs());
-            let error = errors.fold(0.0, f64::max);
-            assert_eq!(got.len(), want.len());
-            assert!(
-                error <= tolerance * scale,
-                "{name}, {tokens} tokens, {width} wide, {vocab} ids: part {part} is off by {error} of {scale}"
-            );
-        }
+    let hidden = out.hidden.unwrap();
+    assert_eq!(hidden.dtype(), case.hidden.dtype());
+    let hidden = Flex::float_cast(hidden, FloatDType::F32);
+    let got = [
+        values(out.output.loss, &[1]),
+        values(out.output.nll, &[tokens]),
+        values(out.output.logit_square, &[tokens]),
+        values(hidden, &[tokens, width]),
+        values(out.weight.unwrap(), &[vocab, width]),
+    ];
+    for (part, (got, (want, sizes))) in got.iter().zip(&want).enumerate() {
+        let scale = sizes.iter().copied().fold(0.0, f64::max);
+        let errors = got.iter().zip(want).map(|(a, b)| (f64::from(*a) - b).abs());
+        let error = errors.fold(0.0, f64::max);
+        assert_eq!(got.len(), want.len());
+        assert!(
+            error <= tolerance * scale,
+            "{name}, {tokens} tokens, {width} wide, {vocab} ids: part {part} is off by {error} of {scale}"
+        );
+    }
+}
+
+/// A case on a backend's device.
+#[cfg(feature = "wgpu")]
+pub(crate) fn sent_case<B: Backend>(case: &Case) -> LossInput<B> {
+    use crate::checks::{primitive, sent};
+    let targets = Tensor::<B, 1, Int>::from_data(case.targets.to_data(), &Default::default());
+    LossInput {
+        hidden: sent::<B>(&primitive(&case.hidden)),
+        weight: sent::<B>(&primitive(&case.weight)),
+        targets: targets.into_primitive(),
+        token_weights: sent::<B>(&primitive(&case.token_weights)),
+        z_loss: Z_LOSS,
+    }
+}
+
+/// Back on the processor.
+#[cfg(feature = "wgpu")]
+pub(crate) fn fetched_output<B: Backend>(
+    out: LossAndGrads<FloatTensor<B>>,
+) -> LossAndGrads<FlexTensor> {
+    use crate::checks::fetched;
+    LossAndGrads {
+        output: LossOutput {
+            loss: fetched::<B>(out.output.loss),
+            nll: fetched::<B>(out.output.nll),
+            logit_square: fetched::<B>(out.output.logit_square),
+        },
+        hidden: out.hidden.map(fetched::<B>),
+        weight: out.weight.map(fetched::<B>),
     }
 }
 

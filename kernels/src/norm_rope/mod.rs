@@ -73,4 +73,4 @@ pub fn norm_rope<B: Kernels>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -88,8 +88,11 @@ fn gradients_are_the_same_when_the_output_is_recomputed() {
     check_gradients::<BalancedCheckpointing>();
 }
 
-/// Upstream gradient and operands of random numbers.
-fn operands(shape: [usize; 4], dtype: DType) -> (FlexTensor, NormRopeInput<FlexTensor>) {
+/// Upstream gradient, and what the heads are rotated with.
+type Operands = (FlexTensor, NormRopeInput<FlexTensor>);
+
+/// Operands of random numbers.
+fn operands(shape: [usize; 4], dtype: DType) -> Operands {
     let [_, time, _, head_dim] = shape;
     let Tables { cos, sin } = tables(time, head_dim / 2);
     let input = NormRopeInput {
@@ -125,29 +128,53 @@ fn rotated(heads: &[f64], shape: [usize; 4], tables: &Tables<FlexTensor>, sign: 
     out
 }
 
-fn check_shape(isa: Isa, shape: [usize; 4], dtype: DType) {
+/// The rotated heads, and the gradients of `x` and the weight.
+type Results = (FlexTensor, [Option<FlexTensor>; 2]);
+
+fn by_isa(isa: Isa, (upstream, input): Operands) -> Results {
+    let out = cpu::forward(isa, input.clone());
+    (out, cpu::backward(isa, upstream, input, [true; 2]))
+}
+
+fn by_reference((upstream, input): Operands) -> Results {
+    let out = reference::forward::<Flex>(input.clone());
+    let grads = reference::backward::<Flex>(upstream, input, [true; 2]);
+    (out, grads)
+}
+
+/// On a backend's device.
+#[cfg(feature = "wgpu")]
+pub(crate) fn by_backend<B: KernelsWithGrads>((upstream, input): Operands) -> Results {
+    use crate::checks::{fetched, sent};
+    let input = NormRopeInput {
+        x: sent::<B>(&input.x),
+        weight: sent::<B>(&input.weight),
+        tables: Tables {
+            cos: sent::<B>(&input.tables.cos),
+            sin: sent::<B>(&input.tables.sin),
+        },
+        epsilon: input.epsilon,
+    };
+    let out = fetched::<B>(B::norm_rope_forward(input.clone()));
+    let grads = B::norm_rope_backward(sent::<B>(&upstream), input, [true; 2]);
+    (out, grads.map(|grad| grad.map(fetched::<B>)))
+}
+
+/// Compares what `run` makes of operands with the formulas.
+pub(crate) fn check(shape: [usize; 4], dtype: DType, run: impl Fn(Operands) -> Results) {
     let (upstream, input) = operands(shape, dtype);
-    let stored = if dtype == DType::BF16 { 1e-2 } else { 1e-5 };
+    let stored = if dtype == DType::F32 { 1e-5 } else { 1e-2 };
     let back = rotated(&values(&upstream), shape, &input.tables, -1.0);
     let want = formulas(&values(&input.x), &values(&input.weight), &back);
     let want_out = rotated(&want.out, shape, &input.tables, 1.0);
-    for out in [
-        cpu::forward(isa, input.clone()),
-        reference::forward::<Flex>(input.clone()),
-    ] {
-        assert_eq!(out.dtype(), dtype);
-        assert_close("rotated", &values(&out), &want_out, 0.0, stored);
-    }
+    let (out, grads) = run((upstream, input));
+    assert_eq!(out.dtype(), dtype);
+    assert_close("rotated", &values(&out), &want_out, 0.0, stored);
     let (of_x, of_weight) = (&want.of_x, &want.of_weight);
-    for [x, weight] in [
-        cpu::backward(isa, upstream.clone(), input.clone(), [true; 2]),
-        reference::backward::<Flex>(upstream, input, [true; 2]),
-    ] {
-        let (x, weight) = (x.unwrap(), weight.unwrap());
-        assert_eq!([x.dtype(), weight.dtype()], [dtype, DType::F32]);
-        assert_close("x", &values(&x), &of_x.0, of_x.1, stored);
-        assert_close("weight", &values(&weight), &of_weight.0, of_weight.1, 1e-5);
-    }
+    let [x, weight] = grads.map(Option::unwrap);
+    assert_eq!([x.dtype(), weight.dtype()], [dtype, DType::F32]);
+    assert_close("x", &values(&x), &of_x.0, of_x.1, stored);
+    assert_close("weight", &values(&weight), &of_weight.0, of_weight.1, 1e-5);
 }
 
 /// Small heads of any even width, and several pieces of usual ones.
@@ -173,8 +200,9 @@ proptest! {
     fn heads_and_gradients_are_those_of_the_formulas(shape in shapes(), half: bool) {
         let dtype = if half { DType::BF16 } else { DType::F32 };
         for isa in Isa::available() {
-            check_shape(isa, shape, dtype);
+            check(shape, dtype, |operands| by_isa(isa, operands));
         }
+        check(shape, dtype, by_reference);
     }
 }
 

@@ -5,6 +5,7 @@ use burn::backend::autodiff::checkpoint::strategy::{
     BalancedCheckpointing, CheckpointStrategy, NoCheckpointing,
 };
 use burn::tensor::DType;
+use burn::tensor::ops::FloatTensorOps;
 use burn_flex::{Flex, FlexTensor};
 use proptest::prelude::*;
 
@@ -129,16 +130,16 @@ pub(crate) fn formulas(x: &[f64], weight: &[f64], upstream: &[f64]) -> Formulas 
 /// Relative errors: of what is stored as activations, and of sums in f32.
 fn tolerances(dtype: DType) -> [f64; 2] {
     match dtype {
-        DType::BF16 => [1e-2, 1e-5],
-        _ => [1e-5, 1e-5],
+        DType::F32 => [1e-5, 1e-5],
+        _ => [1e-2, 1e-5],
     }
 }
 
-/// Operands of random numbers: upstream gradient, those of the norm, and an existing gradient.
-fn operands(
-    [rows, width]: [usize; 2],
-    dtype: DType,
-) -> (FlexTensor, NormInput<FlexTensor>, FlexTensor) {
+/// Upstream gradient, the norm's operands, and an existing gradient.
+type Operands = (FlexTensor, NormInput<FlexTensor>, FlexTensor);
+
+/// Operands of random numbers.
+fn operands([rows, width]: [usize; 2], dtype: DType) -> Operands {
     let activations = |seed| primitive(&random([rows, width], seed, dtype));
     let input = NormInput {
         x: activations(1),
@@ -148,70 +149,89 @@ fn operands(
     (activations(3), input, activations(4))
 }
 
-fn check_shape(isa: Isa, shape: [usize; 2], dtype: DType) {
-    let (upstream, input, existing) = operands(shape, dtype);
-    let [stored, summed] = tolerances(dtype);
-    let want = formulas(
-        &values(&input.x),
-        &values(&input.weight),
-        &values(&upstream),
-    );
-    for out in [
-        cpu::forward(isa, input.clone()),
-        reference::forward::<Flex>(input.clone()),
-    ] {
-        assert_eq!(out.dtype(), dtype);
-        assert_close("norm", &values(&out), &want.out, 0.0, stored);
+/// What is computed of operands.
+pub(crate) struct Results {
+    out: FlexTensor,
+    /// Of `x` and the existing gradient: their sum and its norm.
+    added: [FlexTensor; 2],
+    /// Of `x` and the weight, without the existing gradient and with it.
+    grads: [[Option<FlexTensor>; 2]; 2],
+}
+
+fn by_isa(isa: Isa, (upstream, input, existing): Operands) -> Results {
+    let grads = |existing| {
+        let (upstream, input) = (upstream.clone(), input.clone());
+        cpu::backward(isa, upstream, input, existing, [true; 2])
+    };
+    Results {
+        out: cpu::forward(isa, input.clone()),
+        added: cpu::add_forward(isa, existing.clone(), input.clone()),
+        grads: [grads(None), grads(Some(existing.clone()))],
     }
-    let [sum, out] = cpu::add_forward(isa, existing.clone(), input.clone());
-    let added = tensor::<Flex, 2>(input.x.clone()) + tensor(existing.clone());
-    assert_eq!(values(&sum), doubles(&added));
+}
+
+fn by_reference((upstream, input, existing): Operands) -> Results {
+    let grads = |existing| {
+        let (upstream, input) = (upstream.clone(), input.clone());
+        reference::backward::<Flex>(upstream, input, existing, [true; 2])
+    };
+    let sum = Flex::float_add(input.x.clone(), existing.clone());
     let of_sum = NormInput {
-        x: sum,
+        x: sum.clone(),
         ..input.clone()
     };
-    assert_eq!(values(&out), values(&cpu::forward(isa, of_sum)));
+    Results {
+        out: reference::forward::<Flex>(input.clone()),
+        added: [sum, reference::forward::<Flex>(of_sum)],
+        grads: [grads(None), grads(Some(existing.clone()))],
+    }
+}
 
-    let all: Vec<f64> = want
-        .of_x
-        .0
-        .iter()
-        .zip(values(&existing))
-        .map(|(a, b)| a + b)
-        .collect();
-    for existing in [None, Some(existing)] {
-        let want_x = if existing.is_some() {
-            &all
-        } else {
-            &want.of_x.0
-        };
-        let (of_x, of_weight) = (&want.of_x, &want.of_weight);
-        for [x, weight] in [
-            cpu::backward(
-                isa,
-                upstream.clone(),
-                input.clone(),
-                existing.clone(),
-                [true; 2],
-            ),
-            reference::backward::<Flex>(
-                upstream.clone(),
-                input.clone(),
-                existing.clone(),
-                [true; 2],
-            ),
-        ] {
-            let (x, weight) = (x.unwrap(), weight.unwrap());
-            assert_eq!([x.dtype(), weight.dtype()], [dtype, DType::F32]);
-            assert_close("x", &values(&x), want_x, of_x.1, stored);
-            assert_close(
-                "weight",
-                &values(&weight),
-                &of_weight.0,
-                of_weight.1,
-                summed,
-            );
-        }
+/// On a backend's device.
+#[cfg(feature = "wgpu")]
+pub(crate) fn by_backend<B: KernelsWithGrads>((upstream, input, existing): Operands) -> Results {
+    use crate::checks::{fetched, sent};
+    let input = || NormInput {
+        x: sent::<B>(&input.x),
+        weight: sent::<B>(&input.weight),
+        epsilon: input.epsilon,
+    };
+    let grads = |existing| {
+        let grads = B::rms_norm_backward(sent::<B>(&upstream), input(), existing, [true; 2]);
+        grads.map(|grad| grad.map(fetched::<B>))
+    };
+    Results {
+        out: fetched::<B>(B::rms_norm_forward(input())),
+        added: B::add_rms_norm_forward(sent::<B>(&existing), input()).map(fetched::<B>),
+        grads: [grads(None), grads(Some(sent::<B>(&existing)))],
+    }
+}
+
+/// Compares what `run` makes of operands with the formulas.
+pub(crate) fn check(shape: [usize; 2], dtype: DType, run: impl Fn(Operands) -> Results) {
+    let (upstream, input, existing) = operands(shape, dtype);
+    let [stored, summed] = tolerances(dtype);
+    let (weight, up) = (values(&input.weight), values(&upstream));
+    let want = formulas(&values(&input.x), &weight, &up);
+    let Results { out, added, grads } = run((upstream, input.clone(), existing.clone()));
+    assert_eq!(out.dtype(), dtype);
+    assert_close("norm", &values(&out), &want.out, 0.0, stored);
+
+    let want_sum = Flex::float_add(input.x, existing.clone());
+    assert_eq!(values(&added[0]), values(&want_sum));
+    let of_sum = formulas(&values(&want_sum), &weight, &up).out;
+    assert_eq!(added[1].dtype(), dtype);
+    assert_close("norm of the sum", &values(&added[1]), &of_sum, 0.0, stored);
+
+    let (of_x, of_weight) = (&want.of_x, &want.of_weight);
+    let existing = values(&existing);
+    let all = of_x.0.iter().zip(&existing).map(|(a, b)| a + b).collect();
+    for (want_x, grads) in [of_x.0.clone(), all].iter().zip(grads) {
+        let [x, weight] = grads.map(Option::unwrap);
+        assert_eq!([x.dtype(), weight.dtype()], [dtype, DType::F32]);
+        assert_close("x", &values(&x), want_x, of_x.1, stored);
+        let weight = values(&weight);
+        assert_close("weight", &weight, &of_weight.0, of_weight.1, summed);
     }
 }
 
@@ -231,8 +251,9 @@ proptest! {
     fn norms_and_gradients_are_those_of_the_formulas(shape in shapes(), half: bool) {
         let dtype = if half { DType::BF16 } else { DType::F32 };
         for isa in Isa::available() {
-            check_shape(isa, shape, dtype);
+            check(shape, dtype, |operands| by_isa(isa, operands));
         }
+        check(shape, dtype, by_reference);
     }
 }
 

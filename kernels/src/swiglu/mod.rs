@@ -27,4 +27,4 @@ pub fn swiglu<B: Kernels, const D: usize>(gate: Tensor<B, D>, up: Tensor<B, D>) 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

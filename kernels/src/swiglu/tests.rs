@@ -74,20 +74,46 @@ fn operands(count: usize, dtype: DType) -> [FlexTensor; 3] {
     [upstream, primitive(&gate), up]
 }
 
-/// Each element alone against its formula: errors relative to its terms.
-fn check_length(isa: Isa, count: usize, dtype: DType) {
+/// The product, and the gradients of gate and up.
+type Results = (FlexTensor, [FlexTensor; 2]);
+
+fn by_isa(isa: Isa, [upstream, gate, up]: [FlexTensor; 3]) -> Results {
+    let out = cpu::forward(isa, gate.clone(), up.clone());
+    (out, cpu::backward(isa, upstream, gate, up))
+}
+
+fn by_reference([upstream, gate, up]: [FlexTensor; 3]) -> Results {
+    let out = reference::forward::<Flex>(gate.clone(), up.clone());
+    (out, reference::backward::<Flex>(upstream, gate, up))
+}
+
+/// On a backend's device.
+#[cfg(feature = "wgpu")]
+pub(crate) fn by_backend<B: KernelsWithGrads>(operands: [FlexTensor; 3]) -> Results {
+    use crate::checks::{fetched, sent};
+    let [upstream, gate, up] = operands.each_ref().map(sent::<B>);
+    let out = fetched::<B>(B::swiglu_forward(gate.clone(), up.clone()));
+    (
+        out,
+        B::swiglu_backward(upstream, gate, up).map(fetched::<B>),
+    )
+}
+
+/// Compares each element of what `run` makes with its formula: errors relative to its terms.
+pub(crate) fn check(count: usize, dtype: DType, run: impl Fn([FlexTensor; 3]) -> Results) {
     let [upstream, gate, up] = operands(count, dtype);
-    let tolerance = if dtype == DType::BF16 { 1e-2 } else { 1e-5 };
+    let tolerance = if dtype == DType::F32 { 1e-5 } else { 1e-2 };
+    let smallest = if dtype == DType::F16 { 1e-2 } else { 1e-30 };
     let (us, gs, ups) = (values(&upstream), values(&gate), values(&up));
     let near = |what: &str, got: &FlexTensor, want: &dyn Fn(usize) -> (f64, f64)| {
         assert_eq!(got.dtype(), dtype);
         for (i, got) in values(got).into_iter().enumerate() {
             let (want, terms) = want(i);
             // Below the smallest normal number, digits are lost.
-            let scale = terms.abs() + 1e-30;
+            let scale = terms.abs() + smallest;
             assert!(
                 (got - want).abs() <= tolerance * scale,
-                "{isa:?} {what} {i}: {got}, not {want}"
+                "{what} {i}: {got}, not {want}"
             );
         }
     };
@@ -105,21 +131,10 @@ fn check_length(isa: Isa, count: usize, dtype: DType) {
         let grad = us[i] * gs[i] * sigmoid(gs[i]);
         (grad, grad)
     };
-    near(
-        "product",
-        &cpu::forward(isa, gate.clone(), up.clone()),
-        &product,
-    );
-    let plain = reference::forward::<Flex>(gate.clone(), up.clone());
-    near("plain product", &plain, &product);
-    let [fused, plain] = [
-        cpu::backward(isa, upstream.clone(), gate.clone(), up.clone()),
-        reference::backward::<Flex>(upstream, gate, up),
-    ];
-    for [gate, up] in [fused, plain] {
-        near("gate", &gate, &of_gate);
-        near("up", &up, &of_up);
-    }
+    let (out, [gate, up]) = run([upstream, gate, up]);
+    near("product", &out, &product);
+    near("gate", &gate, &of_gate);
+    near("up", &up, &of_up);
 }
 
 proptest! {
@@ -132,8 +147,9 @@ proptest! {
     ) {
         let dtype = if half { DType::BF16 } else { DType::F32 };
         for isa in Isa::available() {
-            check_length(isa, count, dtype);
+            check(count, dtype, |operands| by_isa(isa, operands));
         }
+        check(count, dtype, by_reference);
     }
 }
 
