@@ -10,12 +10,15 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use experiments::ModelConfig;
+use kernels::{Kernels, OptimizerKernels};
 use mixes::Sequence;
-use pretrain::backend::Cpu;
+use pretrain::backend::BackendKind;
 use pretrain::model::Qwen3;
 use pretrain::train::{Cut, Objective, Phases, Trainer, matmul_flops, peak_memory};
+use pretrain::with_backend;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
@@ -60,10 +63,21 @@ struct Args {
     recompute: bool,
     #[arg(long, default_value_t = 8)]
     steps: u64,
+    /// Where tensors live.
+    #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
+    backend: BackendKind,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    with_backend!(args.backend, measure(&args))
+}
+
+fn measure<B>(args: &Args) -> Result<()>
+where
+    B: AutodiffBackend + Kernels,
+    B::InnerBackend: Kernels + OptimizerKernels,
+{
     let settings = [
         format!("batch_size={}", args.batch),
         format!("seq_len={}", args.time),
@@ -83,10 +97,10 @@ fn main() -> Result<()> {
         micro_batch: args.batch,
         recompute: args.recompute,
     };
-    let device = Default::default();
+    let device = B::device();
     let model = Qwen3::new(&plan.model, VOCABULARY.vocab_size as usize, 0, &device);
     let objective = Objective::new(&plan.loss.weights, &VOCABULARY)?;
-    let mut trainer = Trainer::<Cpu>::new(&plan, cut, objective, model);
+    let mut trainer = Trainer::<B>::new(&plan, cut, objective, model);
 
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut steps = Vec::new();
@@ -124,7 +138,7 @@ fn main() -> Result<()> {
             "optimizer_secs": optimizer.as_secs_f64(),
             "loss": loss,
             "peak_memory": memory,
-            "matmul_flops": matmul_flops::<burn_flex::Flex>(plan.precision, &device),
+            "matmul_flops": matmul_flops::<B::InnerBackend>(plan.precision, &device),
         })
     );
     Ok(())

@@ -13,7 +13,7 @@ pub type Cpu = Differentiable<burn_flex::Flex>;
 #[cfg(feature = "cuda")]
 pub type Cuda = Differentiable<burn::backend::Cuda>;
 
-/// LibTorch (burn-tch), on its default device.
+/// LibTorch (burn-tch): the first GPU that it sees, or else the processor.
 #[cfg(feature = "tch")]
 pub type Tch = Differentiable<burn::backend::LibTorch>;
 
@@ -25,7 +25,7 @@ pub enum BackendKind {
     /// One NVIDIA GPU.
     #[cfg(feature = "cuda")]
     Cuda,
-    /// LibTorch on its default device.
+    /// LibTorch, on the first GPU that it sees or else the processor.
     #[cfg(feature = "tch")]
     Tch,
 }

@@ -75,7 +75,7 @@ impl<B: Kernels> Generator<B> {
     pub fn open(dir: &Path, codec: Option<&str>) -> Result<Self> {
         let checkpoint = Checkpoint::open(dir)?;
         let vocab = Vocab::load(dir)?;
-        let device = B::Device::default();
+        let device = B::device();
         let trained = checkpoint.state.codec.as_ref().ok_or_else(|| {
             Error::Generate(format!(
                 "{} was trained on text alone, so there is no codec to speak with",

@@ -90,7 +90,7 @@ where
 {
     let checkpoint = Checkpoint::open(dir)?.verified()?;
     let sequences = read_batch(dir)?;
-    let device = B::Device::default();
+    let device = B::device();
     let plan = &checkpoint.state.plan;
     let model = checkpoint.load_model::<B>(&device)?;
     let objective = Objective::new(&plan.loss.weights, Vocab::load(dir)?.layout())?;

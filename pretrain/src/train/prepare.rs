@@ -61,7 +61,7 @@ where
     let newest = Checkpoint::newest(&claim.checkpoints())?;
     notes.extend(newest.damaged);
     let objective = Objective::new(&plan.loss.weights, loader.vocab().layout())?;
-    let device = B::Device::default();
+    let device = B::device();
     let trainer = match &newest.checkpoint {
         Some(checkpoint) => {
             check_tokenizer(

@@ -96,7 +96,7 @@ where
     /// A trainer before its first step with given weights.
     pub fn new(plan: &Plan, cut: Cut, objective: Objective, model: Qwen3<B>) -> Self {
         keep_freed_memory();
-        let device = B::Device::default();
+        let device = B::device();
         let (config, time) = (&plan.model, plan.seq_len);
         let z = plan.loss.z_loss_weight;
         Self {
