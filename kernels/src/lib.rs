@@ -6,12 +6,15 @@
 //! from `B`'s [`KernelsWithGrads`]. What the optimizer does between steps is [`OptimizerKernels`].
 
 pub mod adamw;
+#[cfg(all(test, feature = "tch"))]
+mod agreement;
 pub mod attention;
 pub mod backend;
 #[cfg(test)]
 mod checks;
 #[cfg(feature = "cubecl")]
 mod cubecl;
+mod devices;
 pub mod embedding;
 pub mod gemm;
 pub mod linear;
@@ -24,6 +27,8 @@ mod slot;
 pub mod square_sum;
 mod storage;
 pub mod swiglu;
+
+pub use devices::Devices;
 
 use adamw::{Parameter, Rule, Updated};
 use attention::AttentionInput;
@@ -39,7 +44,7 @@ use norm_rope::NormRopeInput;
 use rms_norm::NormInput;
 
 /// Operations a model is trained and evaluated with, on a backend with or without autodiff.
-pub trait Kernels: Backend {
+pub trait Kernels: Devices {
     /// See [`linear_cross_entropy::linear_cross_entropy`].
     fn linear_cross_entropy(input: LossInput<Self>) -> LossOutput<FloatTensor<Self>>;
 
@@ -73,7 +78,7 @@ pub trait Kernels: Backend {
 }
 
 /// Operations that compute their own gradients, on a backend without autodiff.
-pub trait KernelsWithGrads: Backend {
+pub trait KernelsWithGrads: Devices {
     /// Loss, and its gradients with respect to hidden states and weight where `need` asks for them.
     fn linear_cross_entropy_with_grads(
         input: LossInput<Self>,

@@ -2,8 +2,7 @@
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::BalancedCheckpointing;
-#[cfg(feature = "tch")]
-pub use kernels::backend::tch_device;
+pub use kernels::Devices;
 pub use kernels::backend::{BackendChoice, BackendKind};
 
 use crate::memory;
@@ -40,15 +39,18 @@ macro_rules! with_backend {
     ($kind:expr, $function:ident($($argument:expr),* $(,)?)) => {
         match $kind {
             $crate::backend::BackendKind::Cpu => {
-                $function::<$crate::backend::Cpu>(&Default::default(), $($argument),*)
+                use $crate::backend::{Cpu, Devices};
+                $function::<Cpu>(&Cpu::device(), $($argument),*)
             }
             #[cfg(feature = "cuda")]
             $crate::backend::BackendKind::Cuda => {
-                $function::<$crate::backend::Cuda>(&Default::default(), $($argument),*)
+                use $crate::backend::{Cuda, Devices};
+                $function::<Cuda>(&Cuda::device(), $($argument),*)
             }
             #[cfg(feature = "tch")]
             $crate::backend::BackendKind::Tch => {
-                $function::<$crate::backend::Tch>(&$crate::backend::tch_device(), $($argument),*)
+                use $crate::backend::{Devices, Tch};
+                $function::<Tch>(&Tch::device(), $($argument),*)
             }
         }
     };

@@ -1,15 +1,20 @@
 //! Logits, gradients and training against PyTorch and transformers: `tests/fixtures/trajectory`, made
-//! by `scripts/make_trajectory_fixture.py`.
+//! by `scripts/make_trajectory_fixture.py`. With the feature `tch` it is LibTorch that computes.
 
 use std::collections::BTreeMap;
 
+use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use experiments::{
     CheckpointConfig, LoraConfig, LossConfig, ModelConfig, OptimizerConfig, Plan, Precision,
     RopeConfig, RopeScaling, ScheduleConfig,
 };
+use kernels::Devices;
 use mixes::Sequence;
-use pretrain::backend::Cpu;
+#[cfg(not(feature = "tch"))]
+use pretrain::backend::Cpu as Trained;
+#[cfg(feature = "tch")]
+use pretrain::backend::Tch as Trained;
 use pretrain::model::{
     Context, Qwen3, RopeTable, Setup, document_starts, load_params, named_params,
 };
@@ -19,7 +24,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use shards::VocabLayout;
 
-type Inner = burn_flex::Flex;
+type Inner = <Trained as AutodiffBackend>::InnerBackend;
 
 /// Models whose logits and gradients are known: folder, and file of the batch.
 const MODELS: [(&str, &str); 3] = [
@@ -138,11 +143,11 @@ fn plan(trajectory: &Value, model: ModelConfig) -> Plan {
     }
 }
 
-fn initial_model<B: burn::tensor::backend::Backend>(folder: &str) -> (Qwen3<B>, ModelConfig) {
+fn initial_model<B: Devices>(folder: &str) -> (Qwen3<B>, ModelConfig) {
     let config = json(&format!("{folder}config.json"));
     let model_config = model_config(&config);
     let vocab_size = config["vocab_size"].as_u64().unwrap() as usize;
-    let device = Default::default();
+    let device = B::device();
     let model = Qwen3::new(&model_config, vocab_size, 0, &device);
     let expected: usize = named_params(&model)
         .iter()
@@ -158,7 +163,7 @@ fn initial_model<B: burn::tensor::backend::Backend>(folder: &str) -> (Qwen3<B>, 
 }
 
 /// All tokens count alike, so that only the number of ids matters.
-fn objective<B: burn::tensor::backend::Backend>(model: &Qwen3<B>) -> Objective {
+fn objective<B: Devices>(model: &Qwen3<B>) -> Objective {
     let layout = VocabLayout {
         bos: 1,
         eos: 2,
@@ -230,7 +235,7 @@ fn assert_close(what: &str, got: f64, want: f64, tolerance: f64) {
 /// Trains the untied model on the batches of a folder as its trajectory says, with the low-rank updates that it has.
 fn follow(folder: &str, steps: usize, recompute: bool) {
     let trajectory = json(&format!("{folder}trajectory.json"));
-    let (mut model, config) = initial_model::<Cpu>("");
+    let (mut model, config) = initial_model::<Trained>("");
     let mut plan = plan(&trajectory, config);
     plan.lora = trajectory.get("lora").map(lora);
     if let Some(lora) = &plan.lora {
@@ -274,7 +279,7 @@ fn lora(config: &Value) -> LoraConfig {
 }
 
 /// A model with updates that begin with these factors.
-fn adapted(model: Qwen3<Cpu>, lora: &LoraConfig, factors: &Weights) -> Qwen3<Cpu> {
+fn adapted(model: Qwen3<Trained>, lora: &LoraConfig, factors: &Weights) -> Qwen3<Trained> {
     let frozen = named_params(&model).into_iter();
     let mut tensors: BTreeMap<_, _> = frozen.map(|tensor| (tensor.name, tensor.data)).collect();
     let known = tensors.len();
@@ -283,7 +288,7 @@ fn adapted(model: Qwen3<Cpu>, lora: &LoraConfig, factors: &Weights) -> Qwen3<Cpu
         .map(|name| (name.to_owned(), factors.tensor(name).unwrap()));
     tensors.extend(factors);
     assert_eq!(tensors.len(), known + 2 * 2 * lora.targets.len());
-    let model = model.with_lora(lora, Some(0), &Default::default());
+    let model = model.with_lora(lora, Some(0), &Trained::device());
     load_params(model, tensors).unwrap()
 }
 
@@ -301,16 +306,16 @@ fn sixty_steps_of_low_rank_updates_follow_peft() {
 #[test]
 fn updates_that_begin_at_zero_change_nothing_and_the_rest_is_frozen() {
     let config = lora(&json("../lora/trajectory.json")["lora"]);
-    let (model, model_config) = initial_model::<Cpu>("");
+    let (model, model_config) = initial_model::<Trained>("");
     let before = named_params(&model);
     let sequences = &batches("batches.safetensors")[0];
     let objective = objective(&model);
-    let device = Default::default();
+    let device = Trained::device();
     let batch = objective
         .batch(sequences, objective.total(sequences), &device)
         .unwrap();
     let setup = Setup::new(&model_config, 32, Precision::F32, 0.0, &device);
-    let loss = |model: &Qwen3<Cpu>| model.loss(&batch, &setup).loss.into_data();
+    let loss = |model: &Qwen3<Trained>| model.loss(&batch, &setup).loss.into_data();
     let plain = loss(&model);
     let model = model.with_lora(&config, Some(3), &device);
     assert_eq!(loss(&model), plain);
@@ -359,14 +364,14 @@ fn gradients_of_every_parameter_equal_pytorchs() {
         path: Vec<String>,
         found: BTreeMap<String, Vec<f32>>,
     }
-    impl ModuleVisitor<Cpu> for Grads<'_> {
+    impl ModuleVisitor<Trained> for Grads<'_> {
         fn enter_module(&mut self, name: &str, _: &str) {
             self.path.push(name.into());
         }
         fn exit_module(&mut self, _: &str, _: &str) {
             self.path.pop();
         }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Cpu, D>>) {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Trained, D>>) {
             let grad = self
                 .grads
                 .get::<Inner, D>(param.id)
@@ -378,8 +383,8 @@ fn gradients_of_every_parameter_equal_pytorchs() {
 
     let z_loss_weight = json("trajectory.json")["z_loss_weight"].as_f64().unwrap();
     for (folder, batch_file) in MODELS {
-        let (model, config) = initial_model::<Cpu>(folder);
-        let device = Default::default();
+        let (model, config) = initial_model::<Trained>(folder);
+        let device = Trained::device();
         let sequences = &batches(batch_file)[0];
         let objective = objective(&model);
         let total = objective.total(sequences);
@@ -412,7 +417,7 @@ fn logits_equal_transformers() {
         let (tokens, shape) = ints(batch_file, "tokens");
         let (segments, _) = ints(batch_file, "segment_ids");
         let (batch, time) = (shape[shape.len() - 2], shape[shape.len() - 1]);
-        let device = Default::default();
+        let device = Trained::device();
         let ids: Vec<i32> = tokens[..batch * time].iter().map(|&id| id as i32).collect();
         let rows: Vec<&[u32]> = segments[..batch * time].chunks(time).collect();
         let rope = RopeTable::<Inner>::new(&config.rope, config.head_dim, 0, time, &device);

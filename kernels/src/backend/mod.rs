@@ -2,8 +2,6 @@
 
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(feature = "tch")]
-mod tch;
 
 use std::fmt;
 
@@ -11,8 +9,6 @@ use clap::ValueEnum;
 
 #[cfg(feature = "cuda")]
 pub use cuda::free_memory as cuda_free_memory;
-#[cfg(feature = "tch")]
-pub use tch::tch_device;
 
 /// What `--backend` takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -102,7 +98,7 @@ fn gpu() -> Option<BackendKind> {
         return Some(BackendKind::Cuda);
     }
     #[cfg(feature = "tch")]
-    if tch_device() != burn::backend::libtorch::LibTorchDevice::Cpu {
+    if ::tch::Cuda::is_available() {
         return Some(BackendKind::Tch);
     }
     None

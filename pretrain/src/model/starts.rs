@@ -1,13 +1,13 @@
 //! Where the documents of packed sequences begin.
 
-use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
+use kernels::Devices;
 
 /// The position at which each token's document begins, `[batch, time]`. Attention is causal within documents: position `i`
-/// sees `starts[i] ..= i`.
+/// sees `starts[i] ..= i`. They lie where attention on `device` wants them.
 ///
 /// `segment_ids`: `[batch][time]`, the document each token belongs to, one run of tokens a document.
-pub fn document_starts<B: Backend>(
+pub fn document_starts<B: Devices>(
     segment_ids: &[&[u32]],
     device: &B::Device,
 ) -> Tensor<B, 2, Int> {
@@ -18,7 +18,8 @@ pub fn document_starts<B: Backend>(
         let start = starts.len() % time;
         starts.extend(std::iter::repeat_n(start as i32, run.len()));
     }
-    Tensor::from_data(TensorData::new(starts, [segment_ids.len(), time]), device)
+    let starts = TensorData::new(starts, [segment_ids.len(), time]);
+    Tensor::from_data(starts, &B::starts_device(device))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Packed sequences as tensors, with the weight of each token's loss.
 
-use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use experiments::TokenWeights;
+use kernels::Devices;
 use mixes::Sequence;
 use shards::{TokenKind, VocabLayout};
 
@@ -59,7 +59,7 @@ impl Objective {
     ///
     /// # Errors
     /// A token that is not in the vocabulary.
-    pub fn batch<B: Backend>(
+    pub fn batch<B: Devices>(
         &self,
         sequences: &[Sequence],
         total: f64,

@@ -110,7 +110,7 @@ fn on_backend(model: Model, options: &Options) -> Result<Box<dyn Codec>> {
         }
         #[cfg(feature = "tch")]
         (BackendKind::Tch, Precision::F32) => {
-            let device = kernels::backend::tch_device();
+            let device = <burn::backend::LibTorch as kernels::Devices>::device();
             Ok(Box::new(DeviceCodec::new::<burn::backend::LibTorch>(
                 &model,
                 device,
