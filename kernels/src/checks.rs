@@ -48,6 +48,7 @@ pub(crate) fn doubles<const D: usize>(tensor: &Tensor<Flex, D>) -> Vec<f64> {
 }
 
 /// A tensor of the processor on a backend's device.
+#[cfg(feature = "cubecl")]
 pub(crate) fn sent<B: Backend>(primitive: &FlexTensor) -> FloatTensor<B> {
     let shape = primitive.shape();
     let flat = Flex::float_reshape(primitive.clone(), Shape::new([shape.num_elements()]));
@@ -57,6 +58,7 @@ pub(crate) fn sent<B: Backend>(primitive: &FlexTensor) -> FloatTensor<B> {
 }
 
 /// A tensor of a backend on the processor.
+#[cfg(feature = "cubecl")]
 pub(crate) fn fetched<B: Backend>(primitive: FloatTensor<B>) -> FlexTensor {
     let shape = primitive.shape();
     let flat = B::float_reshape(primitive, Shape::new([shape.num_elements()]));
