@@ -3,11 +3,43 @@
 use burn::backend::Autodiff;
 use burn::backend::autodiff::{checkpoint::strategy::CheckpointStrategy, grads::Gradients};
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::{FloatTensor, FloatTensorOps};
+use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Shape, Tensor, TensorData, TensorMetadata};
-use burn_flex::{Flex, FlexTensor};
+use burn_flex::Flex;
 
 use crate::plain::{cast, tensor};
+
+#[cfg(feature = "cubecl")]
+pub(crate) use device::{fetched, sent};
+
+/// To a GPU and back.
+#[cfg(feature = "cubecl")]
+mod device {
+    use burn::tensor::backend::Backend;
+    use burn::tensor::ops::{FloatTensor, FloatTensorOps};
+    use burn::tensor::{Shape, TensorMetadata};
+    use burn_flex::{Flex, FlexTensor};
+
+    use crate::plain::tensor;
+
+    /// A tensor of the processor on a backend's device.
+    pub(crate) fn sent<B: Backend>(primitive: &FlexTensor) -> FloatTensor<B> {
+        let shape = primitive.shape();
+        let flat = Flex::float_reshape(primitive.clone(), Shape::new([shape.num_elements()]));
+        let mut data = tensor::<Flex, 1>(flat).into_data();
+        data.shape = shape;
+        B::float_from_data(data, &Default::default())
+    }
+
+    /// A tensor of a backend on the processor.
+    pub(crate) fn fetched<B: Backend>(primitive: FloatTensor<B>) -> FlexTensor {
+        let shape = primitive.shape();
+        let flat = B::float_reshape(primitive, Shape::new([shape.num_elements()]));
+        let mut data = tensor::<B, 1>(flat).into_data();
+        data.shape = shape;
+        Flex::float_from_data(data, &Default::default())
+    }
+}
 
 /// Numbers between -1 and 1.
 pub(crate) fn numbers(count: usize, seed: u32) -> Vec<f32> {
@@ -45,26 +77,6 @@ pub(crate) fn values(primitive: &FloatTensor<Flex>) -> Vec<f64> {
 /// An f64 of each value of a tensor.
 pub(crate) fn doubles<const D: usize>(tensor: &Tensor<Flex, D>) -> Vec<f64> {
     values(&primitive(tensor))
-}
-
-/// A tensor of the processor on a backend's device.
-#[cfg(feature = "cubecl")]
-pub(crate) fn sent<B: Backend>(primitive: &FlexTensor) -> FloatTensor<B> {
-    let shape = primitive.shape();
-    let flat = Flex::float_reshape(primitive.clone(), Shape::new([shape.num_elements()]));
-    let mut data = tensor::<Flex, 1>(flat).into_data();
-    data.shape = shape;
-    B::float_from_data(data, &Default::default())
-}
-
-/// A tensor of a backend on the processor.
-#[cfg(feature = "cubecl")]
-pub(crate) fn fetched<B: Backend>(primitive: FloatTensor<B>) -> FlexTensor {
-    let shape = primitive.shape();
-    let flat = B::float_reshape(primitive, Shape::new([shape.num_elements()]));
-    let mut data = tensor::<B, 1>(flat).into_data();
-    data.shape = shape;
-    Flex::float_from_data(data, &Default::default())
 }
 
 /// Runs with this many threads.
