@@ -1,6 +1,6 @@
 //! Writes the CUDA C++ of every kernel, as it is compiled at run time, to a folder: `cuda_sources FOLDER`.
 //!
-//! `scripts/check_cuda.sh` compiles them without a GPU.
+//! `scripts/check_cuda.py` compiles them without a GPU.
 
 use std::path::PathBuf;
 

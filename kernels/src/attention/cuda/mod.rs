@@ -8,7 +8,7 @@
 //! - one of `forward.cu`, `backward_query.cu` and `backward_key.cu`: the kernels.
 //!
 //! Three launches are a forward and a backward pass, and none waits for the host. Tests run the kernels on a processor, with
-//! `emulator.h` in place of `ptx.cuh`; `scripts/check_cuda.sh` compiles them for GPUs.
+//! `emulator.h` in place of `ptx.cuh`; `scripts/check_cuda.py` compiles them for GPUs.
 
 #[cfg(any(test, feature = "cuda"))]
 pub(in crate::attention) mod arguments;
