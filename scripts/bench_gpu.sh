@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Checks and times this build on an NVIDIA GPU, beside PyTorch: kernels against float64, fifty steps of training against those
-# of the processor, then scripts/bench_gpu.py. One command on a machine that has a GPU, Python with PyTorch, and this
-# repository with a release build for CUDA, made there or elsewhere:
+# Checks and times this build on an NVIDIA GPU, beside PyTorch: kernels against the processor's, which tests hold to float64;
+# fifty steps of training against those of the processor; then scripts/bench_gpu.py. One command on a machine that has a GPU,
+# Python with PyTorch, and this repository with a release build for CUDA, made there or elsewhere:
 #
 #   cargo build --release --workspace --bins --examples --features cuda
 #   cargo test --release -p kernels --lib --features cuda --no-run        # names the program of the tests
@@ -37,7 +37,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 if [[ -n $kernel_tests ]]; then
-    echo "== kernels against float64"
+    echo "== kernels against the processor's"
     (cd kernels && "$kernel_tests" --test-threads 1)
 fi
 

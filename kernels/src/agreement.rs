@@ -162,6 +162,8 @@ pub(crate) fn attention<B: KernelsWithGrads>() {
         ([33, 4, 2, 16], &[5, 1, 20]),
         ([200, 2, 2, 64], &[200]),
         ([130, 6, 2, 8], &[64, 3]),
+        ([190, 4, 2, 96], &[100, 7]),
+        ([257, 4, 1, 128], &[150, 31]),
     ] {
         let what = format!("attention {sizes:?} {documents:?}");
         on_both!(B, what, run(sizes, documents));

@@ -6,7 +6,7 @@
 //! from `B`'s [`KernelsWithGrads`]. What the optimizer does between steps is [`OptimizerKernels`].
 
 pub mod adamw;
-#[cfg(all(test, feature = "tch"))]
+#[cfg(all(test, any(feature = "cuda", feature = "tch")))]
 mod agreement;
 pub mod attention;
 pub mod backend;

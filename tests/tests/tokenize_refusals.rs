@@ -37,6 +37,23 @@ fn assert_refused(command: &mut Command, parts: &[&str]) {
 }
 
 #[test]
+fn a_backend_that_is_not_built() {
+    let job = job_with_recording();
+    for backend in ["cuda", "tch"] {
+        assert_refused(
+            job.command().args(["--backend", backend]),
+            &["built without it", "--features", "--backend cpu"],
+        );
+        assert_refused(
+            bin("pretrain").args(["quickstart", "--backend", backend]),
+            &["built without it", "--features", "--backend cpu"],
+        );
+    }
+    assert!(!job.out().join("manifest.json").exists());
+    run_ok(job.command().args(["--backend", "auto"]));
+}
+
+#[test]
 fn two_recordings_of_one_id() {
     let job = job_with_recording();
     fs::copy(
