@@ -260,8 +260,8 @@ pub(crate) fn embedding<B: KernelsWithGrads>() {
             DType::BF16 => FloatDType::BF16,
             _ => FloatDType::F32,
         };
-        let rows = B::embedding_forward(weight, tokens.clone(), kind);
-        let sum = B::embedding_backward(upstream, tokens, existing, vocab);
+        let rows = <B as KernelsWithGrads>::embedding_forward(weight, tokens.clone(), kind);
+        let sum = <B as KernelsWithGrads>::embedding_backward(upstream, tokens, existing, vocab);
         values::<B, 2>([Some(rows), Some(sum)])
     }
     for existing in [false, true] {

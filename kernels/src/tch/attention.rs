@@ -88,7 +88,7 @@ fn piecewise_forward(operands: [&Tensor; 3], documents: &Documents) -> (Tensor, 
             0.0,
             true,
             None::<Tensor>,
-            None,
+            None::<f64>,
         );
         place.of(&out).copy_(&part);
         place.of(&logsumexp).copy_(&sums);
@@ -117,7 +117,7 @@ fn piecewise_backward(
             0.0,
             true,
             None::<Tensor>,
-            None,
+            None::<f64>,
         );
         for (grad, part) in grads.iter().zip([parts.0, parts.1, parts.2]) {
             place.of(grad).copy_(&part);
@@ -135,6 +135,6 @@ fn piecewise_backward(
 /// Operands `[batch, heads, time, head_dim]`, the keys' heads repeated for each query head.
 fn by_head([query, key, value]: [&Tensor; 3]) -> [Tensor; 3] {
     let group = query.size()[2] / key.size()[2];
-    let repeat = |x: &Tensor| x.repeat_interleave_self_int(group, 2, None);
+    let repeat = |x: &Tensor| x.repeat_interleave_self_int(group, 2, None::<i64>);
     [query.shallow_clone(), repeat(key), repeat(value)].map(|x| x.transpose(1, 2))
 }

@@ -46,7 +46,8 @@ impl Documents {
     /// 0, and the end of each document among the tokens of all sequences: `[documents + 1]`, i32.
     pub fn ends(&self, device: Device) -> Tensor {
         let ends: Vec<i32> = self.ends.iter().map(|&end| end as i32).collect();
-        Tensor::from_slice(&ends).to_device(device)
+        // Without waiting for the device; the copy has left `ends` when it returns.
+        Tensor::from_slice(&ends).to_device_(device, Kind::Int, true, false)
     }
 
     /// Length of the longest.

@@ -90,9 +90,9 @@ pub(super) fn backward(
         true,
         &unused,
         &unused,
-        None,
-        None,
-        None,
+        None::<f64>,
+        None::<i64>,
+        None::<i64>,
     );
     let [query, key, value] = operands;
     [

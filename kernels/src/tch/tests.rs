@@ -5,6 +5,7 @@ use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
 use tch::{Kind, Tensor as Torch};
 
 use super::*;
+use crate::adamw::Moments;
 use crate::agreement;
 use crate::checks::numbers;
 use crate::rms_norm::rms_norm;
@@ -46,10 +47,12 @@ fn updates_are_the_processors() {
     agreement::square_sum::<LibTorch>();
 }
 
+type B = LibTorch;
+
 /// Numbers on the device that kernels compute on.
 fn draw(elements: usize, seed: u32) -> TchTensor {
     let data = Torch::from_slice(&numbers(elements, seed));
-    TchTensor::new(data.to_device(LibTorch::device().into()))
+    TchTensor::new(data.to_device(B::device().into()))
 }
 
 fn list(x: &TchTensor) -> Vec<f32> {
@@ -87,13 +90,13 @@ fn updates_change_buffers_that_nobody_else_holds() {
     let alone = parameter();
     let moments = alone.moments.as_ref().unwrap();
     let before = [&alone.value, &moments.mean, &moments.square].map(address);
-    let out = LibTorch::adamw(alone, &RULE, true);
+    let out = B::adamw(alone, &RULE, true);
     let after = [&out.value, &out.moments.mean, &out.moments.square].map(address);
     assert_eq!(before, after);
 
     let held = parameter();
     let kept = held.clone();
-    let other = LibTorch::adamw(held, &RULE, true);
+    let other = B::adamw(held, &RULE, true);
     assert_eq!(list(&other.value), list(&out.value));
     let moments = |parameter: &Parameter<TchTensor>| {
         let moments = parameter.moments.as_ref().unwrap();
@@ -114,7 +117,7 @@ fn not_a_number_stays_where_it_is() {
         let parameter = parameter();
         let _ = parameter.grad.tensor.get(17).fill_(f64::NAN);
         let rule = Rule { cautious, ..RULE };
-        let value = list(&LibTorch::adamw(parameter, &rule, false).value);
+        let value = list(&B::adamw(parameter, &rule, false).value);
         assert!((0..40).all(|i| value[i].is_nan() == (i == 17)));
     }
 }
@@ -141,13 +144,13 @@ fn gradients_that_are_there_are_added_to_in_place() {
             epsilon: 1e-5,
         };
         let upstream = TchTensor::new(draw(24, 3).tensor.reshape([3, 8]));
-        let [of_x, _] = LibTorch::rms_norm_backward(upstream, input, Some(existing), [true, false]);
+        let [of_x, _] = B::rms_norm_backward(upstream, input, Some(existing), [true, false]);
         of_x.unwrap()
     });
     with_existing(|existing| {
         let upstream = TchTensor::new(draw(32, 1).tensor.reshape([4, 8]));
-        let tokens = Torch::from_slice(&[2i64, 0, 2, 2]).to_device(LibTorch::device().into());
-        <LibTorch as KernelsWithGrads>::embedding_backward(
+        let tokens = Torch::from_slice(&[2i64, 0, 2, 2]).to_device(B::device().into());
+        <B as KernelsWithGrads>::embedding_backward(
             upstream,
             TchTensor::new(tokens),
             Some(existing),
@@ -196,14 +199,13 @@ fn operands_need_not_lie_in_order() {
         };
         let matrix = TchTensor::new(draw(12, 3).tensor.reshape([3, 4]));
         let upstream = TchTensor::new(draw(24, 4).tensor.reshape([6, 4]));
-        let [of_x, of_weight] =
-            LibTorch::rms_norm_backward(upstream, input.clone(), None, [true; 2]);
+        let [of_x, of_weight] = B::rms_norm_backward(upstream, input.clone(), None, [true; 2]);
         [
-            list(&LibTorch::rms_norm_forward(input)),
+            list(&B::rms_norm_forward(input)),
             list(&of_x.unwrap()),
             list(&of_weight.unwrap()),
-            list(&LibTorch::linear_forward(x.clone(), matrix)),
-            list(&LibTorch::swiglu_forward(x.clone(), x)),
+            list(&B::linear_forward(x.clone(), matrix)),
+            list(&B::swiglu_forward(x.clone(), x)),
         ]
     };
     let (found, wanted) = (run(transposed), run(copy));
@@ -215,7 +217,7 @@ fn operands_need_not_lie_in_order() {
 #[test]
 fn burns_graph_runs_on_these_kernels() {
     type Ad = Autodiff<LibTorch>;
-    let device = LibTorch::device();
+    let device = B::device();
     let leaf = |seed| {
         let data = TensorData::new(numbers(24, seed), [3, 8]);
         Tensor::<Ad, 2>::from_data(data, &device).require_grad()
