@@ -290,7 +290,7 @@ fn the_variants_of_an_experiment_are_an_array_too() {
     for expected in [
         "exp1.4 --variant 150m-text100 ",
         "--set steps=7 ",
-        "--backend cpu --resume) ;;",
+        "--backend auto --resume) ;;",
     ] {
         assert!(last.contains(expected), "no {expected:?} in {last}");
     }
