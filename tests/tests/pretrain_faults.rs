@@ -309,7 +309,7 @@ fn what_cannot_work_is_refused_before_the_first_step() {
         "--set",
         "batch_size=8",
         "--memory",
-        "200MiB",
+        "260MiB",
     ];
     refused(&mut with(&long), &["With --micro-batch 2 it would fit"]);
     refused(
