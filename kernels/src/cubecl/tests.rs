@@ -37,20 +37,11 @@ fn types() -> Vec<DType> {
     }
 }
 
-/// Rows of one vector and of many, of a cube and of all of them.
+/// Rows of one value and of many vectors; so many rows that a cube takes several one after the other.
 #[test]
 fn norms_are_those_of_the_formulas() {
     for dtype in types() {
-        for shape in [
-            [1, 1],
-            [3, 7],
-            [5, 8],
-            [300, 4],
-            [9, 640],
-            [2, 3000],
-            [2600, 64],
-            [40_000, 2],
-        ] {
+        for shape in [[1, 1], [3, 7], [5, 8], [300, 4], [9, 640], [1100, 1030], [40_000, 2]] {
             rms_norm::tests::check(shape, dtype, rms_norm::tests::by_backend::<Wgpu>);
         }
     }
@@ -61,10 +52,9 @@ fn rotated_heads_are_those_of_the_formulas() {
     for dtype in types() {
         for shape in [
             [1, 1, 1, 2],
-            [2, 3, 2, 10],
             [2, 5, 3, 48],
             [1, 70, 4, 128],
-            [2, 300, 5, 64],
+            [2, 8200, 4, 10],
         ] {
             norm_rope::tests::check(shape, dtype, norm_rope::tests::by_backend::<Wgpu>);
         }
