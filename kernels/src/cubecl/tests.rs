@@ -21,6 +21,8 @@ use crate::rms_norm::NormInput;
 use crate::square_sum::square_sum;
 use crate::{KernelsWithGrads, OptimizerKernels, adamw, embedding, norm_rope, rms_norm, swiglu};
 
+type Device = CubeTensor<WgpuRuntime>;
+
 /// The types of activations that the device has; none, if there is no device.
 fn types() -> Vec<DType> {
     // wgpu panics where it finds no device.
@@ -37,7 +39,7 @@ fn types() -> Vec<DType> {
     }
 }
 
-/// Rows of one vector and of many, of a cube and of all of them.
+/// Rows of one value and of many vectors; so many rows that a cube takes several one after the other.
 #[test]
 fn norms_are_those_of_the_formulas() {
     for dtype in types() {
@@ -47,8 +49,7 @@ fn norms_are_those_of_the_formulas() {
             [5, 8],
             [300, 4],
             [9, 640],
-            [2, 3000],
-            [2600, 64],
+            [1100, 1030],
             [40_000, 2],
         ] {
             rms_norm::tests::check(shape, dtype, rms_norm::tests::by_backend::<Wgpu>);
@@ -61,10 +62,9 @@ fn rotated_heads_are_those_of_the_formulas() {
     for dtype in types() {
         for shape in [
             [1, 1, 1, 2],
-            [2, 3, 2, 10],
             [2, 5, 3, 48],
             [1, 70, 4, 128],
-            [2, 300, 5, 64],
+            [2, 8200, 4, 10],
         ] {
             norm_rope::tests::check(shape, dtype, norm_rope::tests::by_backend::<Wgpu>);
         }
@@ -241,8 +241,13 @@ fn results_are_the_same_bits_every_time() {
     assert_eq!(run(), run());
 }
 
+/// Where the value and the moments of a parameter lie.
+fn places(value: &Device, moments: &Moments<Device>) -> [String; 3] {
+    [value, &moments.mean, &moments.square].map(place)
+}
+
 /// Which memory a tensor lies in.
-fn place(tensor: &CubeTensor<WgpuRuntime>) -> String {
+fn place(tensor: &Device) -> String {
     format!("{:?}", tensor.handle)
 }
 
@@ -262,7 +267,6 @@ fn buffers_are_changed_in_place_but_not_those_that_others_hold() {
     };
     let rule = adamw::tests::rule(true, 0.01, 3);
     let alone = parameter();
-    let places = |value, moments: &Moments<_>| [value, &moments.mean, &moments.square].map(place);
     let before = places(&alone.value, alone.moments.as_ref().unwrap());
     let grad = alone.grad.clone();
     let out = Wgpu::adamw(alone, &rule, false);
