@@ -3,7 +3,7 @@ use super::*;
 
 /// Values in about ±1 that repeat late.
 fn noise(seed: usize, count: usize) -> Vec<f32> {
-    let mut state = seed as u64 * 0x9e37_79b9_7f4a_7c15 + 1;
+    let mut state = (seed as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
     let mut next = || {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
