@@ -11,7 +11,8 @@ use super::layout::{array, empty, units, vector};
 #[cube]
 fn sigmoid<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
     let one = Vector::<f32, N>::new(1.0);
-    one / (one + (-x).exp())
+    // Not `-x`: CubeCL's CUDA has no negative of a vector.
+    one / (one + (Vector::new(0.0) - x).exp())
 }
 
 #[cube(launch_unchecked)]

@@ -112,8 +112,8 @@ fn updates_are_those_of_the_formulas() {
             let parameter = adamw::tests::parameter(elements, begun);
             let want = adamw::tests::formulas(&parameter, &rule);
             let got = adamw::tests::by_backend::<Wgpu>(parameter, &rule);
-            // Shaders' roots and quotients are good to 2.5 units of the last place.
-            adamw::tests::assert_close(&got, &want, 2e-6);
+            // Shaders' roots and quotients are good to 2.5 units of the last place, and sums are f32.
+            adamw::tests::assert_close(&got, &want, 5e-6);
         }
     }
 }
