@@ -67,12 +67,10 @@ fn values(primitive: FloatTensor<Flex>, shape: &[usize]) -> Vec<f32> {
 
 fn assert_close(got: &[f32], want: &[f32], tolerance: f32) {
     let scale = want.iter().fold(0f32, |max, x| max.max(x.abs()));
-    let error = got
-        .iter()
-        .zip(want)
-        .fold(0f32, |max, (a, b)| max.max((a - b).abs()));
     assert_eq!(got.len(), want.len());
-    assert!(error <= tolerance * scale, "error {error} of {scale}");
+    for (got, want) in got.iter().zip(want) {
+        assert!((got - want).abs() <= tolerance * scale, "{got}, not {want}");
+    }
 }
 
 /// Loss, likelihoods, squares and gradients in f64, in this order; and the size of what was added up for each.
@@ -154,7 +152,11 @@ pub(crate) fn check_output(name: &str, case: &Case, tolerance: f64, out: LossAnd
     for (part, (got, (want, sizes))) in got.iter().zip(&want).enumerate() {
         let scale = sizes.iter().copied().fold(0.0, f64::max);
         let errors = got.iter().zip(want).map(|(a, b)| (f64::from(*a) - b).abs());
-        let error = errors.fold(0.0, f64::max);
+        // The largest, and NaN if there is one.
+        let error = errors.fold(0.0, |max: f64, error| match error > max || error.is_nan() {
+            true => error,
+            false => max,
+        });
         assert_eq!(got.len(), want.len());
         assert!(
             error <= tolerance * scale,
