@@ -9,26 +9,29 @@ use std::error::Error;
 use std::time::Instant;
 
 use burn::tensor::ops::{FloatTensor, FloatTensorOps};
-use burn::tensor::{Distribution, Tensor, TensorPrimitive};
+use burn::tensor::{Distribution, Tensor, TensorMetadata, TensorPrimitive};
 use burn_flex::Flex;
 use kernels::OptimizerKernels;
-use kernels::adamw::{Moments, Parameter, Rule, Updated, reference};
+use kernels::adamw::{Begun, Moments, Parameter, Rule, Updated, reference};
 
 type Primitive = FloatTensor<Flex>;
 
 /// What is timed.
 #[derive(Clone, Copy)]
 struct Variant {
-    adamw: fn(Parameter<Primitive>, &Rule, bool) -> Updated<Primitive>,
+    begin: fn(Parameter<Primitive>, &Rule) -> Begun<Primitive>,
+    finish: fn(Begun<Primitive>, usize, bool) -> Updated<Primitive>,
     square_sum: fn(Primitive) -> Primitive,
 }
 
 const PLAIN: Variant = Variant {
-    adamw: reference::adamw::<Flex>,
+    begin: reference::begin::<Flex>,
+    finish: reference::finish::<Flex>,
     square_sum: |x| Flex::float_sum(Flex::float_mul(x.clone(), x)),
 };
 const FUSED: Variant = Variant {
-    adamw: Flex::adamw,
+    begin: Flex::adamw_begin,
+    finish: Flex::adamw_finish,
     square_sum: Flex::square_sum,
 };
 
@@ -99,7 +102,8 @@ fn step(variant: Variant, states: &mut Vec<State>, grads: Vec<Primitive>, rule: 
             grad,
             moments: state.moments,
         };
-        let updated = (variant.adamw)(parameter, &rule, false);
+        let elements = parameter.value.shape().num_elements();
+        let updated = (variant.finish)((variant.begin)(parameter, &rule), elements, false);
         State {
             value: updated.value,
             moments: Some(updated.moments),

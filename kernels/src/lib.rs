@@ -30,7 +30,7 @@ pub mod swiglu;
 
 pub use devices::Devices;
 
-use adamw::{Parameter, Rule, Updated};
+use adamw::{Begun, Parameter, Rule, Updated};
 use attention::AttentionInput;
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -206,13 +206,21 @@ pub trait KernelsWithGrads: Devices {
 
 /// Operations on parameters and gradients, on a backend without autodiff.
 pub trait OptimizerKernels: Backend {
-    /// See [`adamw::adamw`].
-    fn adamw(
+    /// See [`adamw::begin`].
+    fn adamw_begin(
         parameter: Parameter<FloatTensor<Self>>,
         rule: &Rule,
+    ) -> Begun<FloatTensor<Self>> {
+        adamw::reference::begin::<Self>(parameter, rule)
+    }
+
+    /// See [`Begun::finish`].
+    fn adamw_finish(
+        begun: Begun<FloatTensor<Self>>,
+        elements: usize,
         measure: bool,
     ) -> Updated<FloatTensor<Self>> {
-        adamw::reference::adamw::<Self>(parameter, rule, measure)
+        adamw::reference::finish::<Self>(begun, elements, measure)
     }
 
     /// See [`square_sum::square_sum`].
@@ -426,12 +434,19 @@ impl<B: KernelsWithGrads, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
 }
 
 impl OptimizerKernels for burn_flex::Flex {
-    fn adamw(
+    fn adamw_begin(
         parameter: Parameter<FloatTensor<Self>>,
         rule: &Rule,
+    ) -> Begun<FloatTensor<Self>> {
+        adamw::cpu::begin(parameter, rule)
+    }
+
+    fn adamw_finish(
+        begun: Begun<FloatTensor<Self>>,
+        elements: usize,
         measure: bool,
     ) -> Updated<FloatTensor<Self>> {
-        adamw::cpu::adamw(parameter, rule, measure)
+        adamw::cpu::finish(begun, elements, measure)
     }
 
     fn square_sum(tensor: FloatTensor<Self>) -> FloatTensor<Self> {

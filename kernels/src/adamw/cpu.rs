@@ -1,17 +1,18 @@
 //! The update on a processor: in place, chunks of elements over the threads.
 //!
-//! A plain update is one pass: it reads four arrays and writes three, 28 bytes an element. A cautious one needs the share
-//! of the elements that agree before it can change any: a first pass leaves the steps where the gradient was, a second
-//! applies them, 36 bytes. Norms cost no traffic. Sums are made in the order of the chunks, so that nothing depends on the
-//! number of threads.
+//! A plain update is one pass, the second half's: it reads four arrays and writes three, 28 bytes an element. A cautious one
+//! needs the share of the elements that agree before it can change any: the first half's pass leaves the steps where the
+//! gradient was, the second half's applies them, 36 bytes. Norms cost no traffic. Sums are made in the order of the chunks,
+//! so that nothing depends on the number of threads.
 
 use burn::tensor::{DType, Shape};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::{Moments, Parameter, Rule, Squares, Updated};
+use super::{Begun, Moments, Parameter, Rule, Squares, Updated};
 use crate::gemm::lanes::{Isa, Lanes, Op, dispatch};
 use crate::square_sum::{of_slice, scalar};
+use crate::storage::{contiguous, floats, slice_mut};
 
 /// Elements that a thread takes at a time.
 pub(super) const CHUNK: usize = 1 << 14;
@@ -31,10 +32,25 @@ struct Factors {
     measure: bool,
 }
 
+impl Factors {
+    fn of(rule: &Rule, measure: bool) -> Self {
+        let (epsilon, lr) = rule.corrected();
+        Self {
+            grad_scale: rule.grad_scale as f32,
+            rates: [rule.beta1, rule.beta2].map(|beta| (1.0 - beta) as f32),
+            epsilon: epsilon as f32,
+            lr: lr as f32,
+            decay: rule.decay as f32,
+            cautious: rule.cautious,
+            measure,
+        }
+    }
+}
+
 /// A parameter or a part of it.
 struct Slices<'a> {
     value: &'a mut [f32],
-    grad: &'a mut [f32],
+    grad: &'a [f32],
     mean: &'a mut [f32],
     square: &'a mut [f32],
 }
@@ -42,14 +58,10 @@ struct Slices<'a> {
 /// Sums of squares of change and value.
 type Sums = [f64; 2];
 
-/// See [`super::adamw`].
-pub(crate) fn adamw(
-    parameter: Parameter<FlexTensor>,
-    rule: &Rule,
-    measure: bool,
-) -> Updated<FlexTensor> {
+/// See [`super::begin`].
+pub(crate) fn begin(parameter: Parameter<FlexTensor>, rule: &Rule) -> Begun<FlexTensor> {
     let Parameter {
-        mut value,
+        value,
         mut grad,
         moments,
     } = parameter;
@@ -58,51 +70,67 @@ pub(crate) fn adamw(
         mean: zeros(),
         square: zeros(),
     });
-    let (epsilon, lr) = rule.corrected();
-    let factors = Factors {
-        grad_scale: rule.grad_scale as f32,
-        rates: [rule.beta1, rule.beta2].map(|beta| (1.0 - beta) as f32),
-        epsilon: epsilon as f32,
-        lr: lr as f32,
-        decay: rule.decay as f32,
-        cautious: rule.cautious,
-        measure,
-    };
-    let slices = Slices {
-        value: elements(&mut value),
-        grad: elements(&mut grad),
-        mean: elements(&mut moments.mean),
-        square: elements(&mut moments.square),
-    };
-    let [change, parameter] = match rule.cautious {
-        true => cautious(slices, factors, rule.epsilon),
-        false => plain(slices, factors),
+    let agreeing = rule.cautious.then(|| {
+        let (grad, mean) = (slice_mut(&mut grad), slice_mut(&mut moments.mean));
+        let factors = Factors::of(rule, false);
+        steps(grad, mean, slice_mut(&mut moments.square), factors)
+    });
+    Begun {
+        value,
+        grad,
+        moments,
+        rule: *rule,
+        agreeing: agreeing.map(|count| scalar(count as f64)),
+    }
+}
+
+/// See [`super::Begun::finish`].
+pub(crate) fn finish(
+    begun: Begun<FlexTensor>,
+    elements: usize,
+    measure: bool,
+) -> Updated<FlexTensor> {
+    let Begun {
+        mut value,
+        grad,
+        mut moments,
+        rule,
+        agreeing,
+    } = begun;
+    let factors = Factors::of(&rule, measure);
+    let grad = contiguous(grad);
+    let [change, sum] = match agreeing {
+        Some(agreeing) => {
+            let agreeing = f64::from(floats(&contiguous(agreeing))[0]);
+            let share = agreeing / elements as f64 + rule.epsilon;
+            let scale = share.recip() as f32;
+            apply_steps(slice_mut(&mut value), floats(&grad), scale, factors)
+        }
+        None => {
+            let slices = Slices {
+                value: slice_mut(&mut value),
+                grad: floats(&grad),
+                mean: slice_mut(&mut moments.mean),
+                square: slice_mut(&mut moments.square),
+            };
+            plain(slices, factors)
+        }
     };
     Updated {
         value,
         moments,
         squares: measure.then(|| Squares {
             change: scalar(change),
-            value: scalar(parameter),
+            value: scalar(sum),
         }),
     }
-}
-
-/// The elements in order, to be changed: in the tensor's own buffer, unless someone else holds it too.
-fn elements(tensor: &mut FlexTensor) -> &mut [f32] {
-    if !tensor.is_contiguous() {
-        *tensor = tensor.to_contiguous();
-    }
-    let range = tensor.layout().contiguous_offsets();
-    let (start, end) = range.expect("made contiguous");
-    &mut tensor.storage_mut()[start..end]
 }
 
 fn plain(slices: Slices, factors: Factors) -> Sums {
     let isa = Isa::detect();
     let chunks = (
         slices.value.par_chunks_mut(CHUNK),
-        slices.grad.par_chunks_mut(CHUNK),
+        slices.grad.par_chunks(CHUNK),
         slices.mean.par_chunks_mut(CHUNK),
         slices.square.par_chunks_mut(CHUNK),
     );
@@ -121,13 +149,14 @@ fn plain(slices: Slices, factors: Factors) -> Sums {
     total(work.map(|chunk| unsafe { dispatch(isa, chunk) }).collect())
 }
 
-fn cautious(slices: Slices, factors: Factors, epsilon: f64) -> Sums {
+/// Takes gradients into the moments and leaves the steps in their place, 0 where they point against them. Says how many do
+/// not.
+fn steps(grad: &mut [f32], mean: &mut [f32], square: &mut [f32], factors: Factors) -> usize {
     let isa = Isa::detect();
-    let elements = slices.grad.len();
     let chunks = (
-        slices.grad.par_chunks_mut(CHUNK),
-        slices.mean.par_chunks_mut(CHUNK),
-        slices.square.par_chunks_mut(CHUNK),
+        grad.par_chunks_mut(CHUNK),
+        mean.par_chunks_mut(CHUNK),
+        square.par_chunks_mut(CHUNK),
     );
     let work = chunks.into_par_iter().map(|(grad, mean, square)| Steps {
         grad,
@@ -136,16 +165,17 @@ fn cautious(slices: Slices, factors: Factors, epsilon: f64) -> Sums {
         factors,
     });
     // SAFETY: the processor has these instructions.
-    let agreeing: usize = work.map(|chunk| unsafe { dispatch(isa, chunk) }).sum();
-    let share = agreeing as f64 / elements as f64 + epsilon;
-    let chunks = (
-        slices.value.par_chunks_mut(CHUNK),
-        slices.grad.par_chunks(CHUNK),
-    );
+    work.map(|chunk| unsafe { dispatch(isa, chunk) }).sum()
+}
+
+/// Changes values by the steps, times `scale`, and the decay.
+fn apply_steps(value: &mut [f32], steps: &[f32], scale: f32, factors: Factors) -> Sums {
+    let isa = Isa::detect();
+    let chunks = (value.par_chunks_mut(CHUNK), steps.par_chunks(CHUNK));
     let work = chunks.into_par_iter().map(|(value, steps)| Apply {
         value,
         steps,
-        scale: share.recip() as f32,
+        scale,
         factors,
     });
     // SAFETY: the processor has these instructions.
@@ -191,8 +221,7 @@ impl Op for Plain<'_> {
     }
 }
 
-/// The moments' part of a cautious update: a chunk's steps take its gradients' places, 0 where they point against them.
-/// Says how many do not.
+/// The moments' part of a cautious update of a chunk, see [`steps`].
 struct Steps<'a> {
     grad: &'a mut [f32],
     mean: &'a mut [f32],
@@ -209,7 +238,7 @@ impl Op for Steps<'_> {
     }
 }
 
-/// The value's part of a cautious update.
+/// The value's part of a cautious update of a chunk, see [`apply_steps`].
 struct Apply<'a> {
     value: &'a mut [f32],
     steps: &'a [f32],

@@ -3,13 +3,20 @@
 //! AdamW (Loshchilov & Hutter, arXiv 1711.05101) as PyTorch computes it, and its cautious form (Liang et al., arXiv
 //! 2411.16085). Written as tensor operations it passes a dozen times over four arrays as large as the model; its arithmetic
 //! is nothing beside that.
+//!
+//! An update has two halves, [`begin`] and [`Begun::finish`], for parameters whose pieces are updated by different processes
+//! (ZeRO-1: Rajbhandari et al., arXiv 1910.02054): a cautious step depends on how many elements of the whole parameter agree
+//! with their gradient, and that is added up over the pieces between the halves. All else is by the element.
 
 pub(crate) mod cpu;
 pub mod reference;
 
-use burn::tensor::{Tensor, TensorPrimitive};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
 
 use crate::OptimizerKernels;
+use crate::plain::tensor;
 
 /// Settings of one update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,7 +48,7 @@ impl Rule {
     }
 }
 
-/// A flattened parameter before an update, `[elements]` each.
+/// A flattened parameter, or a piece of one, before an update, `[elements]` each.
 #[derive(Clone, Debug)]
 pub struct Parameter<T> {
     /// What is updated.
@@ -61,7 +68,25 @@ pub struct Moments<T> {
     pub square: T,
 }
 
-/// A flattened parameter after an update.
+/// A [`Parameter`] between the halves of its update.
+#[derive(Clone, Debug)]
+pub struct Begun<T> {
+    /// Not updated yet, `[elements]`.
+    pub value: T,
+    /// The gradient, or the steps that the backend has made of it already, `[elements]`.
+    pub grad: T,
+    /// With the gradient in them if the backend has taken it in already.
+    pub moments: Moments<T>,
+    /// What the update goes by.
+    pub rule: Rule,
+    /// How many elements agree with their gradient, `[1]`, if the rule is cautious. Of a piece, the sum over all pieces is to
+    /// be put here.
+    ///
+    /// In f32, in which counts to 2²⁴ are exact and greater ones good to 6e-8, no more than a step's own rounding.
+    pub agreeing: Option<T>,
+}
+
+/// A flattened parameter, or a piece of one, after an update.
 #[derive(Clone, Debug)]
 pub struct Updated<T> {
     /// `[elements]`
@@ -81,6 +106,50 @@ pub struct Squares<T> {
     pub value: T,
 }
 
+impl<T> Parameter<T> {
+    pub(crate) fn map<U>(self, f: impl Fn(T) -> U) -> Parameter<U> {
+        Parameter {
+            value: f(self.value),
+            grad: f(self.grad),
+            moments: self.moments.map(|moments| moments.map(f)),
+        }
+    }
+}
+
+impl<T> Moments<T> {
+    pub(crate) fn map<U>(self, f: impl Fn(T) -> U) -> Moments<U> {
+        Moments {
+            mean: f(self.mean),
+            square: f(self.square),
+        }
+    }
+}
+
+impl<T> Begun<T> {
+    pub(crate) fn map<U>(self, f: impl Fn(T) -> U) -> Begun<U> {
+        Begun {
+            value: f(self.value),
+            grad: f(self.grad),
+            moments: self.moments.map(&f),
+            rule: self.rule,
+            agreeing: self.agreeing.map(f),
+        }
+    }
+}
+
+impl<T> Updated<T> {
+    pub(crate) fn map<U>(self, f: impl Fn(T) -> U) -> Updated<U> {
+        Updated {
+            value: f(self.value),
+            moments: self.moments.map(&f),
+            squares: self.squares.map(|squares| Squares {
+                change: f(squares.change),
+                value: f(squares.value),
+            }),
+        }
+    }
+}
+
 /// `value ← value − (lr · u + decay · value)` with `u = m̂ / (√v̂ + ε)` of the bias-corrected moments.
 ///
 /// A cautious step has `u · c / (mean(c) + ε)` for `u`, with `c = 1[u · g > 0]`. Buffers that nobody else holds are changed
@@ -97,6 +166,22 @@ pub fn adamw<B: OptimizerKernels>(
     measure: bool,
 ) -> Updated<Tensor<B, 1>> {
     let [elements] = parameter.value.dims();
+    begin(parameter, rule).finish(elements, measure)
+}
+
+/// The first half of [`adamw`], for a parameter or a piece of one: finds the elements with `c = 1[u · g > 0]` if the rule is
+/// cautious.
+///
+/// # Shapes
+/// `[elements]` for all of `parameter`, `[1]` for their count.
+///
+/// # Panics
+/// If gradient or moments have another length than the value.
+pub fn begin<B: OptimizerKernels>(
+    parameter: Parameter<Tensor<B, 1>>,
+    rule: &Rule,
+) -> Begun<Tensor<B, 1>> {
+    let [elements] = parameter.value.dims();
     let check = |what: &str, tensor: &Tensor<B, 1>| {
         let [found] = tensor.dims();
         assert_eq!(
@@ -109,31 +194,28 @@ pub fn adamw<B: OptimizerKernels>(
         check("mean of gradients", &moments.mean);
         check("mean of squares", &moments.square);
     }
-    let primitive = |tensor: Tensor<B, 1>| tensor.into_primitive().tensor();
-    let tensor = |primitive| Tensor::from_primitive(TensorPrimitive::Float(primitive));
-    let out = B::adamw(
-        Parameter {
-            value: primitive(parameter.value),
-            grad: primitive(parameter.grad),
-            moments: parameter.moments.map(|moments| Moments {
-                mean: primitive(moments.mean),
-                square: primitive(moments.square),
-            }),
-        },
-        rule,
-        measure,
-    );
-    Updated {
-        value: tensor(out.value),
-        moments: Moments {
-            mean: tensor(out.moments.mean),
-            square: tensor(out.moments.square),
-        },
-        squares: out.squares.map(|squares| Squares {
-            change: tensor(squares.change),
-            value: tensor(squares.value),
-        }),
+    B::adamw_begin(parameter.map(primitive), rule).map(tensor)
+}
+
+impl<B: OptimizerKernels> Begun<Tensor<B, 1>> {
+    /// The second half of [`adamw`]. A cautious step is `u · c / (mean(c) + ε)` with `mean(c) = agreeing / elements`, of the
+    /// whole parameter both: `elements` is its length, not that of the piece.
+    ///
+    /// # Shapes
+    /// `[elements]` of the piece for value and moments, `[1]` for its sums of squares, which add up to those of the whole.
+    ///
+    /// # Panics
+    /// If the rule is cautious and the count of agreeing elements is not `[1]`.
+    pub fn finish(self, elements: usize, measure: bool) -> Updated<Tensor<B, 1>> {
+        let found = self.agreeing.as_ref().map(|agreeing| agreeing.dims());
+        let wanted = self.rule.cautious.then_some([1]);
+        assert_eq!(found, wanted, "adamw: the count of agreeing elements");
+        B::adamw_finish(self.map(primitive), elements, measure).map(tensor)
     }
+}
+
+fn primitive<B: Backend>(tensor: Tensor<B, 1>) -> FloatTensor<B> {
+    tensor.into_primitive().tensor()
 }
 
 #[cfg(test)]

@@ -1,32 +1,58 @@
 //! The update in plain Burn operations: the default of every backend, and the tests' reference.
 
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Tensor, TensorPrimitive};
 
-use super::{Moments, Parameter, Rule, Squares, Updated};
+use super::{Begun, Moments, Parameter, Rule, Squares, Updated, primitive};
+use crate::plain::tensor;
 
-/// See [`super::adamw`].
-pub fn adamw<B: Backend>(
+/// See [`super::begin`]. The steps take the gradient's place, 0 where they do not agree with it.
+pub fn begin<B: Backend>(
     parameter: Parameter<FloatTensor<B>>,
     rule: &Rule,
-    measure: bool,
-) -> Updated<FloatTensor<B>> {
-    let tensor = |primitive| Tensor::<B, 1>::from_primitive(TensorPrimitive::Float(primitive));
-    let primitive = |tensor: Tensor<B, 1>| tensor.into_primitive().tensor();
-    let value = tensor(parameter.value);
-    let grad = tensor(parameter.grad) * rule.grad_scale;
-    let (mean, square) = parameter
-        .moments
-        .map(|old| (tensor(old.mean), tensor(old.square)))
-        .unzip();
+) -> Begun<FloatTensor<B>> {
+    let Parameter {
+        value,
+        grad,
+        moments,
+    } = parameter.map(tensor::<B, 1>);
+    let grad = grad * rule.grad_scale;
+    let (mean, square) = moments.map(|old| (old.mean, old.square)).unzip();
     let kept = rule.cautious.then(|| grad.clone());
     let mean = towards(mean, grad.clone(), rule.beta1);
     let square = towards(square, grad.square(), rule.beta2);
     let (epsilon, lr) = rule.corrected();
     let step = mean.clone() / (square.clone().sqrt() + epsilon) * lr;
-    let step = match kept {
-        Some(grad) => caution(step, grad, rule.epsilon),
+    let agrees = kept.map(|grad| (grad * step.clone()).greater_elem(0.0).float());
+    let begun = Begun {
+        value,
+        grad: match &agrees {
+            Some(agrees) => step * agrees.clone(),
+            None => step,
+        },
+        moments: Moments { mean, square },
+        rule: *rule,
+        agreeing: agrees.map(Tensor::sum),
+    };
+    begun.map(primitive)
+}
+
+/// See [`super::Begun::finish`].
+pub fn finish<B: Backend>(
+    begun: Begun<FloatTensor<B>>,
+    elements: usize,
+    measure: bool,
+) -> Updated<FloatTensor<B>> {
+    let Begun {
+        value,
+        grad: step,
+        moments,
+        rule,
+        agreeing,
+    } = begun.map(tensor::<B, 1>);
+    let step = match agreeing {
+        Some(agreeing) => step / (agreeing / elements as f64 + rule.epsilon),
         None => step,
     };
     // Not as `value · (1 − decay)`: that factor's rounding error, the same at each step, is not small beside `decay`.
@@ -36,17 +62,15 @@ pub fn adamw<B: Backend>(
     };
     let changed = measure.then(|| change.clone().square().sum());
     let value = value - change;
-    Updated {
-        squares: changed.map(|changed| Squares {
-            change: primitive(changed),
-            value: primitive(value.clone().square().sum()),
+    let updated = Updated {
+        squares: changed.map(|change| Squares {
+            change,
+            value: value.clone().square().sum(),
         }),
-        value: primitive(value),
-        moments: Moments {
-            mean: primitive(mean),
-            square: primitive(square),
-        },
-    }
+        value,
+        moments,
+    };
+    updated.map(primitive)
 }
 
 /// `decay · average + (1 − decay) · value`, from an average of 0 if there is none yet.
@@ -69,11 +93,4 @@ pub fn towards<B: Backend>(
         }
         None => value * (1.0 - decay),
     }
-}
-
-/// Leaves out what points against the gradient, and scales the rest by the inverse of its share.
-fn caution<B: Backend>(step: Tensor<B, 1>, grad: Tensor<B, 1>, epsilon: f64) -> Tensor<B, 1> {
-    let agrees: Tensor<B, 1> = (grad * step.clone()).greater_elem(0.0).float();
-    let share = agrees.clone().mean() + epsilon; // [1]
-    step * agrees / share
 }

@@ -1,7 +1,7 @@
-//! The update in one pass over value, gradient and moments, 28 bytes an element.
+//! The update in one pass over value, gradient and moments, 28 bytes an element: the second half's.
 //!
-//! A cautious one first counts the elements that agree with their gradient, from 12 bytes each. It computes their steps
-//! again afterwards: to keep them would cost the 8 bytes of a write and a read, and a buffer.
+//! Of a cautious one, the first half counts the elements that agree with their gradient, from 12 bytes each. The second
+//! computes their steps again: to keep them would cost the 8 bytes of a write and a read, and a buffer.
 //! Sums of squares take no traffic of their own; what is measured stays on the device.
 
 use burn::tensor::{DType, Shape};
@@ -12,7 +12,7 @@ use cubecl::prelude::*;
 
 use super::layout::{UNITS, array, empty, owned, parts, vector, zeros};
 use super::sums::{sum_lanes, sum_parts, total};
-use crate::adamw::{Moments, Parameter, Rule, Squares, Updated};
+use crate::adamw::{Begun, Moments, Parameter, Rule, Squares, Updated};
 
 /// A rule's numbers in the precision they are used in.
 #[derive(CubeType, CubeLaunch)]
@@ -93,15 +93,13 @@ fn adamw_kernel<N: Size>(
     square: &mut Array<Vector<f32, N>>,
     changed: &mut Array<f32>,
     values: &mut Array<f32>,
+    elements: f32,
     caution_epsilon: f32,
     factors: Factors,
 ) {
     #[comptime]
     let scale = match agreeing {
-        ComptimeOption::Some(agreeing) => {
-            let elements = f32::cast_from(value.len() * N::value());
-            1.0 / (agreeing[0] / elements + caution_epsilon)
-        }
+        ComptimeOption::Some(agreeing) => 1.0 / (agreeing[0] / elements + caution_epsilon),
         ComptimeOption::None => f32::new(1.0),
     };
     let mut of_changes = Vector::<f32, N>::new(0.0);
@@ -127,71 +125,114 @@ fn adamw_kernel<N: Size>(
     put_part::<N>(of_values, values);
 }
 
-/// See [`crate::adamw::adamw`].
-pub(crate) fn adamw<R: CubeRuntime>(
+fn factors<R: CubeRuntime>(rule: &Rule) -> FactorsLaunch<R> {
+    let (epsilon, lr) = rule.corrected();
+    FactorsLaunch::new(
+        rule.grad_scale as f32,
+        (1.0 - rule.beta1) as f32,
+        (1.0 - rule.beta2) as f32,
+        epsilon as f32,
+        lr as f32,
+        rule.decay as f32,
+    )
+}
+
+/// How cubes go through a tensor.
+struct Grid {
+    /// Values that a unit loads at once.
+    vector: usize,
+    /// Cubes, and parts of a sum.
+    parts: usize,
+}
+
+impl Grid {
+    fn over<R: CubeRuntime>(tensor: &CubeTensor<R>) -> Self {
+        let elements = tensor.meta.num_elements();
+        let vector = vector(tensor, elements);
+        Self {
+            vector,
+            parts: parts(elements / vector),
+        }
+    }
+
+    fn cubes(&self) -> CubeCount {
+        CubeCount::new_1d(self.parts as u32)
+    }
+
+    fn dim(&self) -> CubeDim {
+        CubeDim::new_1d(UNITS as u32)
+    }
+}
+
+/// See [`crate::adamw::begin`]. Gradient and moments stay what they are.
+pub(crate) fn begin<R: CubeRuntime>(
     parameter: Parameter<CubeTensor<R>>,
     rule: &Rule,
-    measure: bool,
-) -> Updated<CubeTensor<R>> {
+) -> Begun<CubeTensor<R>> {
     let Parameter {
         value,
         grad,
         moments,
     } = parameter;
-    let elements = value.meta.num_elements();
+    let zeros = || zeros(&value, Shape::new([value.meta.num_elements()]));
     let moments = moments.unwrap_or_else(|| Moments {
-        mean: zeros(&value, Shape::new([elements])),
-        square: zeros(&value, Shape::new([elements])),
+        mean: zeros(),
+        square: zeros(),
     });
-    let (value, grad) = (owned(value), into_contiguous(grad));
-    let moments = Moments {
-        mean: owned(moments.mean),
-        square: owned(moments.square),
-    };
-    let (epsilon, lr) = rule.corrected();
-    let factors = || {
-        FactorsLaunch::new(
-            rule.grad_scale as f32,
-            (1.0 - rule.beta1) as f32,
-            (1.0 - rule.beta2) as f32,
-            epsilon as f32,
-            lr as f32,
-            rule.decay as f32,
-        )
-    };
-    let vector = vector(&value, elements);
-    let count = parts(elements / vector);
-    let (cubes, dim) = (
-        CubeCount::new_1d(count as u32),
-        CubeDim::new_1d(UNITS as u32),
-    );
-    let part = || empty(&value, Shape::new([count]), DType::F32);
+    let (grad, moments) = (into_contiguous(grad), moments.map(into_contiguous));
     let agreeing = rule.cautious.then(|| {
-        let agreeing = part();
+        let grid = Grid::over(&grad);
+        let agreeing = empty(&grad, Shape::new([grid.parts]), DType::F32);
         // SAFETY: only elements that exist are read, and each cube has its part.
         unsafe {
             adamw_agreeing_kernel::launch_unchecked::<R>(
-                &value.client,
-                cubes.clone(),
-                dim,
-                vector,
+                &grad.client,
+                grid.cubes(),
+                grid.dim(),
+                grid.vector,
                 array(&grad),
                 array(&moments.mean),
                 array(&moments.square),
                 array(&agreeing),
-                factors(),
+                factors(rule),
             );
         }
         sum_parts(agreeing, 1)
     });
+    Begun {
+        value,
+        grad,
+        moments,
+        rule: *rule,
+        agreeing,
+    }
+}
+
+/// See [`Begun::finish`].
+pub(crate) fn finish<R: CubeRuntime>(
+    begun: Begun<CubeTensor<R>>,
+    elements: usize,
+    measure: bool,
+) -> Updated<CubeTensor<R>> {
+    let Begun {
+        value,
+        grad,
+        moments,
+        rule,
+        agreeing,
+    } = begun;
+    let (value, grad, moments) = (owned(value), into_contiguous(grad), moments.map(owned));
+    let agreeing = agreeing.map(into_contiguous);
+    let grid = Grid::over(&value);
+    let part = || empty(&value, Shape::new([grid.parts]), DType::F32);
     let (changed, values) = (part(), part());
     // SAFETY: only elements that exist are touched, each by one unit; each cube has its part.
     unsafe {
         adamw_kernel::launch_unchecked::<R>(
             &value.client,
-            cubes,
-            dim,
-            vector,
+            grid.cubes(),
+            grid.dim(),
+            grid.vector,
             array(&grad),
             agreeing.as_ref().map(array).into(),
             array(&value),
@@ -199,8 +240,9 @@ pub(crate) fn adamw<R: CubeRuntime>(
             array(&moments.square),
             array(&changed),
             array(&values),
+            elements as f32,
             rule.epsilon as f32,
-            factors(),
+            factors(&rule),
         );
     }
     Updated {

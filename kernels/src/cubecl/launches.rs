@@ -147,7 +147,10 @@ fn launches_are_few_and_become_cuda() {
     let upstream = || halves([2048, 1024]);
     let add = || embedding::backward(upstream(), tokens(2048), Some(weight()), 144_644);
     count(&|| drop(add()), &["embedding_sort", "embedding_add"]);
-    let adamw = |cautious, measure| adamw::adamw(parameter(), &rule(cautious), measure);
+    let adamw = |cautious, measure| {
+        let begun = adamw::begin(parameter(), &rule(cautious));
+        adamw::finish(begun, 3_000_000, measure)
+    };
     count(&|| drop(adamw(false, false)), &["adamw"]);
     count(
         &|| drop(adamw(true, false)),

@@ -109,12 +109,19 @@ macro_rules! kernels_with_grads {
 /// Methods of [`OptimizerKernels`](crate::OptimizerKernels) of a backend over CubeCL.
 macro_rules! optimizer_kernels {
     () => {
-        fn adamw(
+        fn adamw_begin(
             parameter: $crate::Parameter<$crate::FloatTensor<Self>>,
             rule: &$crate::Rule,
+        ) -> $crate::Begun<$crate::FloatTensor<Self>> {
+            $crate::cubecl::adamw::begin(parameter, rule)
+        }
+
+        fn adamw_finish(
+            begun: $crate::Begun<$crate::FloatTensor<Self>>,
+            elements: usize,
             measure: bool,
         ) -> $crate::Updated<$crate::FloatTensor<Self>> {
-            $crate::cubecl::adamw::adamw(parameter, rule, measure)
+            $crate::cubecl::adamw::finish(begun, elements, measure)
         }
 
         fn square_sum(tensor: $crate::FloatTensor<Self>) -> $crate::FloatTensor<Self> {

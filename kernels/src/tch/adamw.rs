@@ -4,33 +4,53 @@ use burn::backend::libtorch::TchTensor;
 use tch::{Kind, Tensor};
 
 use super::tensors::own;
-use crate::adamw::{Moments, Parameter, Rule, Squares, Updated};
+use crate::adamw::{Begun, Moments, Parameter, Rule, Squares, Updated};
 
-/// See [`crate::adamw::adamw`].
-pub(super) fn adamw(
-    parameter: Parameter<TchTensor>,
-    rule: &Rule,
-    measure: bool,
-) -> Updated<TchTensor> {
-    let mut value = own(parameter.value);
+/// See [`crate::adamw::begin`]. The steps take the gradient's place, without the learning rate, and 0 where they do not
+/// agree with it.
+pub(super) fn begin(parameter: Parameter<TchTensor>, rule: &Rule) -> Begun<TchTensor> {
     let mut grad = own(parameter.grad);
     if rule.grad_scale != 1.0 {
         grad *= rule.grad_scale;
     }
     let (mean, square) = moments(parameter.moments, &grad, rule);
-    let (epsilon, lr) = rule.corrected();
-    let mut change = square.sqrt();
-    change += epsilon;
-    let _ = mean.div_out(&change, &change);
-    match rule.cautious {
-        true => {
-            grad *= &change;
-            let agrees = grad.gt_(0.0);
-            let share = agrees.mean(Kind::Float) + rule.epsilon;
-            change *= agrees;
+    let (epsilon, _) = rule.corrected();
+    let mut step = square.sqrt();
+    step += epsilon;
+    let _ = mean.div_out(&step, &step);
+    let agreeing = rule.cautious.then(|| {
+        grad *= &step;
+        let agrees = grad.gt_(0.0);
+        step *= &agrees;
+        TchTensor::new(agrees.sum(Kind::Float).reshape([1]))
+    });
+    Begun {
+        value: parameter.value,
+        grad: TchTensor::new(step),
+        moments: Moments {
+            mean: TchTensor::new(mean),
+            square: TchTensor::new(square),
+        },
+        rule: *rule,
+        agreeing,
+    }
+}
+
+/// See [`Begun::finish`].
+pub(super) fn finish(
+    begun: Begun<TchTensor>,
+    elements: usize,
+    measure: bool,
+) -> Updated<TchTensor> {
+    let (mut value, mut change) = (own(begun.value), own(begun.grad));
+    let rule = begun.rule;
+    let (_, lr) = rule.corrected();
+    match begun.agreeing {
+        Some(agreeing) => {
+            let share = agreeing.tensor / elements as f64 + rule.epsilon;
             change *= share.reciprocal() * lr;
         }
-        false => change *= lr,
+        None => change *= lr,
     }
     // Not as `value · (1 − decay)`: that factor's rounding error, the same at each step, is not small beside `decay`.
     if rule.decay != 0.0 {
@@ -45,10 +65,7 @@ pub(super) fn adamw(
             value: square_sum(&value),
         }),
         value: TchTensor::new(value),
-        moments: Moments {
-            mean: TchTensor::new(mean),
-            square: TchTensor::new(square),
-        },
+        moments: begun.moments,
     }
 }
 

@@ -20,7 +20,7 @@ use burn::backend::LibTorch;
 use burn::backend::libtorch::{LibTorchDevice, TchTensor};
 use burn::tensor::FloatDType;
 
-use crate::adamw::{Parameter, Rule, Updated};
+use crate::adamw::{Begun, Parameter, Rule, Updated};
 use crate::attention::AttentionInput;
 use crate::linear_cross_entropy::{LossAndGrads, LossInput};
 use crate::norm_rope::NormRopeInput;
@@ -124,8 +124,12 @@ impl KernelsWithGrads for LibTorch {
 }
 
 impl OptimizerKernels for LibTorch {
-    fn adamw(parameter: Parameter<TchTensor>, rule: &Rule, measure: bool) -> Updated<TchTensor> {
-        adamw::adamw(parameter, rule, measure)
+    fn adamw_begin(parameter: Parameter<TchTensor>, rule: &Rule) -> Begun<TchTensor> {
+        adamw::begin(parameter, rule)
+    }
+
+    fn adamw_finish(begun: Begun<TchTensor>, elements: usize, measure: bool) -> Updated<TchTensor> {
+        adamw::finish(begun, elements, measure)
     }
 
     fn square_sum(tensor: TchTensor) -> TchTensor {
