@@ -5,7 +5,12 @@ use burn::backend::autodiff::checkpoint::strategy::BalancedCheckpointing;
 pub use kernels::Devices;
 pub use kernels::backend::{BackendChoice, BackendKind};
 
+use burn::tensor::backend::AutodiffBackend;
+use kernels::Kernels;
+
+use crate::error::Result;
 use crate::memory;
+use crate::world::{Collective, ThroughHosts, World};
 
 /// What the backward pass needs of norms, rotation and SwiGLU is computed again there, which costs less than keeping it.
 type Differentiable<B> = Autodiff<B, BalancedCheckpointing>;
@@ -21,6 +26,27 @@ pub type Cuda = Differentiable<burn::backend::Cuda>;
 #[cfg(feature = "tch")]
 pub type Tch = Differentiable<burn::backend::LibTorch>;
 
+/// A backend that models are trained on, by one process or several.
+pub trait TrainingBackend: AutodiffBackend + Kernels {
+    /// What moves tensors between the processes' devices.
+    ///
+    /// # Errors
+    /// [`crate::Error::World`] where the library for it is missing.
+    fn collective(
+        world: &World,
+        device: &Self::Device,
+    ) -> Result<Box<dyn Collective<Self::InnerBackend>>>;
+}
+
+impl<B: AutodiffBackend + Kernels> TrainingBackend for B {
+    fn collective(
+        world: &World,
+        device: &Self::Device,
+    ) -> Result<Box<dyn Collective<Self::InnerBackend>>> {
+        Ok(Box::new(ThroughHosts::new(world.hosts(), device)))
+    }
+}
+
 /// Bytes of memory that are free where a backend's tensors live, if they can be told.
 pub fn free_memory(backend: BackendKind) -> Option<u64> {
     match backend {
@@ -32,7 +58,7 @@ pub fn free_memory(backend: BackendKind) -> Option<u64> {
     }
 }
 
-/// Calls a function that is generic over the autodiff backend with the chosen one as its first type argument, and with its
+/// Calls a function that is generic over the autodiff backend with the chosen one as its first type argument, and with a
 /// device before the other arguments: `with_backend!(kind, train(plan, options))` calls `train::<Cpu>(&device, plan, options)`.
 #[macro_export]
 macro_rules! with_backend {

@@ -160,6 +160,9 @@ pub enum Error {
         /// What would fit.
         advice: String,
     },
+    /// Processes that cannot train together.
+    #[error("{0}")]
+    World(String),
     /// The place that a run is copied to.
     #[error(transparent)]
     Store(#[from] stores::Error),

@@ -21,5 +21,6 @@ pub mod trackers;
 pub mod train;
 pub mod watch;
 pub mod weights;
+pub mod world;
 
 pub use error::{Error, Result};

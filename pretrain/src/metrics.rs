@@ -173,6 +173,27 @@ pub struct StepTime {
     /// Largest resident memory of the process so far, in bytes; none where the system does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<u64>,
+    /// Of several processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<RankTimes>,
+}
+
+/// How several processes shared the time between two training records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RankTimes {
+    /// How many there are.
+    pub ranks: usize,
+    /// Least seconds that a process was busy, not waiting for others.
+    pub busy_min_secs: f64,
+    /// Mean of them.
+    pub busy_mean_secs: f64,
+    /// Most.
+    pub busy_max_secs: f64,
+    /// Which process that was.
+    pub slowest: usize,
+    /// Bytes of gradients and parameters that a process sends in a step.
+    pub sent_bytes: u64,
 }
 
 /// Losses on the validation sequences, of the moving average of the weights where there is one.

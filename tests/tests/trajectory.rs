@@ -16,7 +16,7 @@ use pretrain::backend::Cpu as Trained;
 #[cfg(feature = "tch")]
 use pretrain::backend::Tch as Trained;
 use pretrain::model::{
-    Context, Qwen3, RopeTable, Setup, document_starts, load_params, named_params,
+    Context, Graph, Qwen3, RopeTable, Setup, document_starts, load_params, named_params,
 };
 use pretrain::train::{Cut, Objective, Trainer};
 use pretrain::weights::Weights;
@@ -391,7 +391,7 @@ fn gradients_of_every_parameter_equal_pytorchs() {
         let batch = objective.batch(sequences, total, &device).unwrap();
         let time = sequences[0].tokens.len();
         let setup = Setup::new(&config, time, Precision::F32, z_loss_weight, &device);
-        let out = model.backward(model.forward(&batch, &setup, false));
+        let out = model.backward(model.forward(&batch, &setup, Graph::Whole));
         let mut visitor = Grads {
             grads: &out.grads,
             path: Vec::new(),

@@ -8,6 +8,7 @@ use pretrain::backend::{BackendChoice, BackendKind, free_memory};
 use pretrain::metrics::{Record, ValidationRecord};
 use pretrain::train::{RunOptions, Stop, run};
 use pretrain::with_backend;
+use pretrain::world::World;
 use serde::Serialize;
 
 use super::{Entry, Study};
@@ -59,6 +60,7 @@ impl Study {
         let stop = Stop::listen().map_err(Error::io("listen to signals of", &self.dir))?;
         let backend = how.backend.resolve().map_err(pretrain::Error::from)?;
         let options = |entry: &Entry| RunOptions {
+            world: World::single(),
             data: how.data.clone(),
             out: self.dir.join(&entry.run),
             mirror: None,

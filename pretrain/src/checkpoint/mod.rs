@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::model::{Qwen3, load_params};
 use crate::optim::{Ema, Optimizer, Spikes};
 use crate::weights::Weights;
+use crate::world::World;
 
 const MODEL: &str = "model";
 const OPTIMIZER: &str = "optimizer";
@@ -173,13 +174,19 @@ impl Checkpoint {
         load_params(model, self.tensors(MODEL)?).map_err(|e| self.bad(format!("{MODEL}: {e}")))
     }
 
-    /// Everything, to go on with it by `plan`, which may differ in what does not change the tensors.
+    /// Everything, to go on with it by `plan`, which may differ in what does not change the tensors; of the optimizer's state,
+    /// what this process holds.
     ///
     /// # Errors
     /// Missing, damaged or misshapen tensors.
-    pub fn load<B: AutodiffBackend>(&self, plan: &Plan, device: &B::Device) -> Result<Loaded<B>> {
+    pub fn load<B: AutodiffBackend>(
+        &self,
+        plan: &Plan,
+        world: &World,
+        device: &B::Device,
+    ) -> Result<Loaded<B>> {
         let model = self.load_model::<B>(device)?;
-        let mut optimizer = Optimizer::new(plan.optimizer.clone());
+        let mut optimizer = Optimizer::among(plan.optimizer.clone(), &model, world);
         optimizer
             .load(self.state.updates, self.tensors(OPTIMIZER)?, device)
             .map_err(|e| self.bad(format!("{OPTIMIZER}: {e}")))?;

@@ -75,11 +75,11 @@ struct Job {
 
 impl Job {
     fn run(&self, snapshot: Snapshot) -> Written {
-        let step = snapshot.state.step;
+        let (step, first) = (snapshot.state.step, snapshot.world.is_first());
         let folder = snapshot.write(&self.run_dir.join("checkpoints"));
         drop(snapshot);
         let mut problems = Vec::new();
-        if folder.is_ok() {
+        if folder.is_ok() && first {
             let report = crate::report::write_report(&self.run_dir);
             problems.extend(report.err().map(Error::from));
             problems.extend(self.copy_and_prune(step).err());

@@ -8,6 +8,7 @@ pub use show::catalog;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use experiments::{Plan, Resolved};
@@ -15,20 +16,45 @@ use experiments::{Plan, Resolved};
 use crate::backend::free_memory;
 use crate::train::{RunOptions, RunSummary, run};
 use crate::with_backend;
+use crate::world::World;
 
 /// Status of a run that was asked to stop: EX_TEMPFAIL, try again later.
 pub const STOPPED: u8 = 75;
 
-/// The status of `program`, whose error goes to the standard error stream: 75 if a run was asked to stop.
-pub fn exit(program: &str, result: Result<()>) -> ExitCode {
-    let Err(error) = result else {
+/// How long the other processes leave the first one to say what is wrong: most of what goes wrong does so on all of them.
+const FIRST_SPEAKS: Duration = Duration::from_secs(1);
+
+/// Runs `program` as one of the processes that it was started with. Its error goes to the standard error stream and ends all
+/// of them; the status is 75 if a run was asked to stop.
+pub fn main(program: &str, run: impl FnOnce(&World) -> Result<()>) -> ExitCode {
+    let world = match World::join() {
+        Ok(world) => world,
+        Err(error) => {
+            eprintln!("{program}: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let Err(error) = run(&world) else {
         return ExitCode::SUCCESS;
     };
-    eprintln!("{program}: {error:#}");
-    match error.downcast_ref() {
-        Some(crate::Error::Stopped { .. }) => ExitCode::from(STOPPED),
-        _ => ExitCode::FAILURE,
+    if let Some(crate::Error::Stopped { .. }) = error.downcast_ref() {
+        if world.is_first() {
+            eprintln!("{program}: {error:#}");
+        }
+        return ExitCode::from(STOPPED);
     }
+    if !world.is_first() {
+        std::thread::sleep(FIRST_SPEAKS);
+    }
+    let rank = match world.size() {
+        1 => String::new(),
+        _ => format!("rank {}: ", world.rank()),
+    };
+    eprintln!("{program}: {rank}{error:#}");
+    if world.size() > 1 {
+        world.abort(1);
+    }
+    ExitCode::FAILURE
 }
 
 /// The folder of one run of several: below `--out`, or below `runs`.
@@ -45,6 +71,7 @@ pub fn one_of_several(args: &TrainArgs, plan: &Plan) -> PathBuf {
 /// # Errors
 /// Those of [`run`].
 pub fn train(
+    world: &World,
     args: &TrainArgs,
     resolved: &Resolved,
     recipe: &Plan,
@@ -56,6 +83,7 @@ pub fn train(
     let here = backend.as_ref().ok().filter(|_| args.device.is_none());
     let free_memory = here.and_then(|&backend| free_memory(backend));
     let options = RunOptions {
+        world: world.clone(),
         out: folder.unwrap_or_else(|| Path::new("runs").join(&plan.name)),
         data: args.data.clone(),
         mirror: args.mirror.clone(),
@@ -70,6 +98,9 @@ pub fn train(
         return Ok(None);
     }
     let summary = with_backend!(backend?, run(plan, &options))?;
+    if !world.is_first() {
+        return Ok(Some(summary));
+    }
     match args.json {
         true => println!("{}", serde_json::to_string_pretty(&show::json(&summary))?),
         false => show::summary(plan, &summary),

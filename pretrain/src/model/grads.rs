@@ -1,5 +1,7 @@
 //! Loss and gradients of a batch, either with all activations in memory or recomputed layer by layer.
 
+use std::cmp::Reverse;
+
 use burn::module::AutodiffModule;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::backend::AutodiffBackend;
@@ -18,20 +20,62 @@ pub struct LossAndGrads<B: AutodiffBackend> {
     pub grads: GradientsParams,
 }
 
+/// How the forward pass keeps what the backward pass needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Graph {
+    /// As one graph, whose gradients are there when all of it was passed.
+    Whole,
+    /// As one graph a layer, so that each layer's gradients can be used while those before it are computed.
+    ByLayer,
+    /// Only the input of each layer, which the backward pass runs a second time (activation checkpointing; Chen et al., arXiv
+    /// 1604.06174): a third more work, and memory for one layer's activations instead of all.
+    Recomputed,
+}
+
+/// A part of the model whose gradients are complete at the same time, in the order of the backward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Segment {
+    /// An untied head.
+    Head,
+    /// A layer; the final norm goes with the last one.
+    Layer(Reverse<usize>),
+    /// The embedding, and with it a head that is tied to it.
+    Embedding,
+}
+
+impl Segment {
+    /// That of a parameter of a model of so many layers.
+    pub fn of(name: &str, layers: usize) -> Self {
+        let layer = |name: &str| name.split_once('.')?.0.parse().ok();
+        match name.strip_prefix("model.layers.") {
+            Some(rest) => Self::Layer(Reverse(layer(rest).expect("layers have numbers"))),
+            None if name.starts_with("lm_head.") => Self::Head,
+            None if name.starts_with("model.norm.") => Self::Layer(Reverse(layers - 1)),
+            None => Self::Embedding,
+        }
+    }
+}
+
 /// What is between the forward and the backward pass of a batch.
 pub struct Forward<B: AutodiffBackend> {
     output: LossOutput<Tensor<B, 1>>,
-    /// With recomputation only.
+    /// Unless it is one graph.
     kept: Option<Kept<B>>,
 }
 
 struct Kept<B: AutodiffBackend> {
     tokens: Tensor<B, 2, Int>,
     context: Context<B>,
-    /// Of each layer.
-    inputs: Vec<Tensor<B::InnerBackend, 3>>,
+    embedded: Option<Tensor<B, 3>>,
+    layers: Vec<KeptLayer<B>>,
     /// Output of the last layer, from which the loss was computed.
     last: Tensor<B, 3>,
+}
+
+struct KeptLayer<B: AutodiffBackend> {
+    input: Tensor<B, 3>,
+    /// Unless it is computed again.
+    output: Option<Tensor<B, 3>>,
 }
 
 impl<B> Qwen3<B>
@@ -39,39 +83,86 @@ where
     B: AutodiffBackend + Kernels,
     B::InnerBackend: Kernels,
 {
-    /// The forward pass of a batch. With `recompute` only the input of each layer is kept, and [`backward`](Self::backward)
-    /// runs each layer a second time (activation checkpointing; Chen et al., arXiv 1604.06174): a third more work, and
-    /// memory for one layer's activations instead of all.
-    pub fn forward(&self, batch: &Batch<B>, setup: &Setup<B>, recompute: bool) -> Forward<B> {
-        if !recompute {
-            return Forward {
-                output: self.loss(batch, setup),
-                kept: None,
-            };
-        }
-        let (tokens, context) = (batch.tokens.clone(), setup.context(batch));
-        let (inner, inner_context) = (self.valid(), context.inner());
-        let mut inputs = Vec::with_capacity(inner.model.layers.len());
-        let mut x = inner.embed(tokens.clone().inner(), context.precision).sum();
-        for layer in &inner.model.layers {
-            inputs.push(x.clone());
-            x = layer.forward(Residual::new(x), &inner_context, None).sum();
-        }
-        let last = Tensor::from_inner(x).require_grad();
-        let hidden = self.model.norm.forward(last.clone());
+    /// The forward pass of a batch.
+    pub fn forward(&self, batch: &Batch<B>, setup: &Setup<B>, graph: Graph) -> Forward<B> {
+        let kept = match graph {
+            Graph::Whole => {
+                return Forward {
+                    output: self.loss(batch, setup),
+                    kept: None,
+                };
+            }
+            Graph::ByLayer => self.keep_layers(batch.tokens.clone(), setup.context(batch)),
+            Graph::Recomputed => self.keep_inputs(batch.tokens.clone(), setup.context(batch)),
+        };
+        let hidden = self.model.norm.forward(kept.last.clone());
         Forward {
             output: self.head_loss(hidden, batch, setup.z_loss_weight),
-            kept: Some(Kept {
-                tokens,
-                context,
-                inputs,
-                last,
-            }),
+            kept: Some(kept),
+        }
+    }
+
+    fn keep_layers(&self, tokens: Tensor<B, 2, Int>, context: Context<B>) -> Kept<B> {
+        let embedded = self.embed(tokens.clone(), context.precision).sum();
+        let mut x = embedded.clone().inner();
+        let mut layers = Vec::with_capacity(self.model.layers.len());
+        for layer in &self.model.layers {
+            let input = Tensor::from_inner(x).require_grad();
+            let output = layer
+                .forward(Residual::new(input.clone()), &context, None)
+                .sum();
+            x = output.clone().inner();
+            layers.push(KeptLayer {
+                input,
+                output: Some(output),
+            });
+        }
+        Kept {
+            tokens,
+            context,
+            embedded: Some(embedded),
+            layers,
+            last: Tensor::from_inner(x).require_grad(),
+        }
+    }
+
+    fn keep_inputs(&self, tokens: Tensor<B, 2, Int>, context: Context<B>) -> Kept<B> {
+        let (inner, inner_context) = (self.valid(), context.inner());
+        let mut x = inner.embed(tokens.clone().inner(), context.precision).sum();
+        let mut layers = Vec::with_capacity(inner.model.layers.len());
+        for layer in &inner.model.layers {
+            layers.push(KeptLayer {
+                input: Tensor::from_inner(x.clone()).require_grad(),
+                output: None,
+            });
+            x = layer.forward(Residual::new(x), &inner_context, None).sum();
+        }
+        Kept {
+            tokens,
+            context,
+            embedded: None,
+            layers,
+            last: Tensor::from_inner(x).require_grad(),
         }
     }
 
     /// The backward pass.
     pub fn backward(&self, forward: Forward<B>) -> LossAndGrads<B> {
+        // Added up, because a tied head has a part of the embedding's gradient.
+        let mut all = GradientsAccumulator::new();
+        let output = self.backward_by_segment(forward, |_, grads| all.accumulate(self, grads));
+        LossAndGrads {
+            output,
+            grads: all.grads(),
+        }
+    }
+
+    /// The backward pass, with its gradients as soon as they are complete up to a segment; one graph has only the last.
+    pub fn backward_by_segment(
+        &self,
+        forward: Forward<B>,
+        mut done: impl FnMut(Segment, GradientsParams),
+    ) -> LossOutput<Tensor<B::InnerBackend, 1>> {
         let Forward { output, kept } = forward;
         let mut grads = output.loss.backward();
         let inner = LossOutput {
@@ -80,38 +171,40 @@ where
             logit_square: output.logit_square.inner(),
         };
         let Some(kept) = kept else {
-            return LossAndGrads {
-                output: inner,
-                grads: GradientsParams::from_grads(grads, self),
-            };
+            done(Segment::Embedding, GradientsParams::from_grads(grads, self));
+            return inner;
         };
         let mut of_output = kept
             .last
             .grad_remove(&mut grads)
             .expect("the loss depends on the last layer");
-        // Added up, because a tied head has a part of the embedding's gradient.
-        let mut all = GradientsAccumulator::new();
-        all.accumulate(self, GradientsParams::from_grads(grads, self));
-        for (layer, input) in self.model.layers.iter().zip(kept.inputs).rev() {
-            let input = Tensor::from_inner(input).require_grad();
-            let residual = Residual::new(input.clone());
-            let output = layer.forward(residual, &kept.context, None);
-            let mut grads = pull(output.sum(), of_output);
+        done(Segment::Head, GradientsParams::from_grads(grads, self));
+        let layers = self.model.layers.iter().zip(kept.layers).enumerate();
+        for (number, (layer, kept_layer)) in layers.rev() {
+            let KeptLayer { input, output } = kept_layer;
+            let output = output.unwrap_or_else(|| {
+                let residual = Residual::new(input.clone());
+                layer.forward(residual, &kept.context, None).sum()
+            });
+            let mut grads = pull(output, of_output);
             of_output = input
                 .grad_remove(&mut grads)
                 .expect("a layer depends on its input");
-            all.accumulate(self, GradientsParams::from_grads(grads, self));
+            let grads = GradientsParams::from_grads(grads, self);
+            done(Segment::Layer(Reverse(number)), grads);
         }
         // a frozen embedding is behind nothing that is trained
-        if self.model.embed_tokens.weight.val().is_require_grad() {
-            let embedded = self.embed(kept.tokens, kept.context.precision);
-            let grads = pull(embedded.sum(), of_output);
-            all.accumulate(self, GradientsParams::from_grads(grads, self));
-        }
-        LossAndGrads {
-            output: inner,
-            grads: all.grads(),
-        }
+        let grads = match self.model.embed_tokens.weight.val().is_require_grad() {
+            true => {
+                let embedded = kept
+                    .embedded
+                    .unwrap_or_else(|| self.embed(kept.tokens, kept.context.precision).sum());
+                GradientsParams::from_grads(pull(embedded, of_output), self)
+            }
+            false => GradientsParams::new(),
+        };
+        done(Segment::Embedding, grads);
+        inner
     }
 }
 

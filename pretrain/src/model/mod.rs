@@ -18,12 +18,12 @@ mod starts;
 mod trace;
 
 pub use attention::Cache;
-pub use grads::{Forward, LossAndGrads};
+pub use grads::{Forward, Graph, LossAndGrads, Segment};
 pub(crate) use init::normals;
 pub use layers::{Embedding, Linear, RmsNorm};
 pub use lora::Lora;
 pub(crate) use params::Path;
-pub use params::{NamedTensor, ParamsError, fill_params, load_params, named_params};
+pub use params::{NamedTensor, ParamsError, Part, fill_params, load_params, named_params, parts};
 pub use rope::RopeTable;
 pub use starts::document_starts;
 pub use trace::{Activations, gradient_norms};

@@ -6,12 +6,27 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 
+use crate::world::World;
+
 /// A tensor in host memory with the name it has in transformers' checkpoints.
 #[derive(Clone, Debug)]
 pub struct NamedTensor {
     /// Such as `model.layers.0.mlp.up_proj.weight`.
     pub name: String,
     /// f32 values with their shape.
+    pub data: TensorData,
+}
+
+/// Some of the elements of a named tensor, in host memory.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// See [`NamedTensor`].
+    pub name: String,
+    /// Shape of the whole tensor.
+    pub shape: Vec<usize>,
+    /// Number of the first element.
+    pub start: usize,
+    /// f32 values, flattened.
     pub data: TensorData,
 }
 
@@ -65,6 +80,17 @@ pub fn named_params<B: Backend, M: Module<B>>(module: &M) -> Vec<NamedTensor> {
     let mut collect = Collect::default();
     module.visit(&mut collect);
     collect.tensors
+}
+
+/// A rank's share of every parameter: as many elements of each as of any other rank's, or one more or less.
+pub fn parts<B: Backend, M: Module<B>>(module: &M, world: &World) -> Vec<Part> {
+    let mut parts = Parts {
+        path: Path::default(),
+        world,
+        parts: Vec::new(),
+    };
+    module.visit(&mut parts);
+    parts.parts
 }
 
 /// Replaces every parameter by the tensor of its name.
@@ -136,6 +162,52 @@ impl<B: Backend> ModuleVisitor<B> for Collect {
             name: self.path.name(),
             data,
         });
+    }
+}
+
+struct Parts<'a> {
+    path: Path,
+    world: &'a World,
+    parts: Vec<Part>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Parts<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let value = param.val();
+        self.parts
+            .push(Part::of(self.path.name(), value, self.world));
+    }
+}
+
+impl Part {
+    /// A rank's share of a tensor.
+    pub fn of<B: Backend, const D: usize>(
+        name: String,
+        value: Tensor<B, D>,
+        world: &World,
+    ) -> Self {
+        let shape = value.shape();
+        let elements = shape.num_elements();
+        let mine = world.share(elements);
+        let flat = value.flatten::<1>(0, D - 1);
+        let flat = match mine.len() == elements {
+            true => flat,
+            false => flat.slice([mine.clone()]),
+        };
+        Self {
+            name,
+            shape: shape.to_vec(),
+            start: mine.start,
+            data: flat.into_data().convert_dtype(DType::F32),
+        }
     }
 }
 

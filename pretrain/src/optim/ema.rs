@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{DType, Shape, Tensor, TensorData};
+use burn::tensor::{Shape, Tensor, TensorData};
 use kernels::adamw::reference::towards;
 
 use super::Flat;
-use crate::model::{NamedTensor, ParamsError, Path};
+use crate::model::{ParamsError, Part, Path};
+use crate::world::World;
 
 /// `average ← decay · average + (1 − decay) · parameter`, begun at the initial weights, so without a bias to correct.
 pub struct Ema<B: AutodiffBackend> {
@@ -47,17 +48,13 @@ impl<B: AutodiffBackend> Ema<B> {
         })
     }
 
-    /// The averages under the names and in the shapes of the parameters.
-    pub fn state(&self) -> Vec<NamedTensor> {
-        let named = |(name, (shape, average)): (&String, &(Shape, Flat<B::InnerBackend>))| {
-            let mut data = average.clone().into_data().convert_dtype(DType::F32);
-            data.shape = shape.clone();
-            NamedTensor {
-                name: name.clone(),
-                data,
-            }
+    /// A rank's share of the averages, under the names and in the shapes of the parameters.
+    pub fn state(&self, world: &World) -> Vec<Part> {
+        let part = |(name, (shape, average)): (&String, &(Shape, Flat<B::InnerBackend>))| Part {
+            shape: shape.to_vec(),
+            ..Part::of(name.clone(), average.clone(), world)
         };
-        self.averages.iter().map(named).collect()
+        self.averages.iter().map(part).collect()
     }
 
     /// Continues from [`Ema::state`].

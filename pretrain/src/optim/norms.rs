@@ -61,8 +61,13 @@ impl<B: OptimizerKernels> Squares<B> {
         self.0.push(sum);
     }
 
-    /// The global norm of each group, with one transfer from the device; 0 for a group of none.
+    /// The global norm of each group; see [`Squares::sums`].
     pub fn norms<const N: usize>(groups: [Self; N]) -> [f64; N] {
+        Self::sums(groups).map(f64::sqrt)
+    }
+
+    /// The sum of each group, with one transfer from the device; 0 for a group of none.
+    pub fn sums<const N: usize>(groups: [Self; N]) -> [f64; N] {
         let lengths = groups.each_ref().map(|group| group.0.len());
         let sums: Vec<_> = groups.into_iter().flat_map(|group| group.0).collect();
         if sums.is_empty() {
@@ -70,7 +75,7 @@ impl<B: OptimizerKernels> Squares<B> {
         }
         let sums = Tensor::cat(sums, 0).into_data().convert::<f64>();
         let mut sums = sums.iter::<f64>();
-        lengths.map(|length| sums.by_ref().take(length).sum::<f64>().sqrt())
+        lengths.map(|length| sums.by_ref().take(length).sum())
     }
 }
 

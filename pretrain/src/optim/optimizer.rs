@@ -8,11 +8,13 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Tensor, TensorData};
 use experiments::{MuonConfig, OptimizerConfig, ScheduleConfig};
 use kernels::OptimizerKernels;
-use kernels::adamw::{Moments, Parameter, Rule, adamw};
+use kernels::adamw::{Begun, Moments, Parameter, Rule, begin};
 
+use super::buckets::{Bucket, Places, buckets, places};
 use super::norms::{Norms, Squares};
 use super::{Flat, learning_rate, muon};
-use crate::model::{NamedTensor, Path};
+use crate::model::{Part, Path, Qwen3};
+use crate::world::World;
 
 /// Saved state that does not belong to the optimizer it is loaded into.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +59,8 @@ pub struct Optimizer<B: AutodiffBackend> {
     updates: u64,
     moments: BTreeMap<String, Moments<Flat<B::InnerBackend>>>,
     momenta: BTreeMap<String, Flat<B::InnerBackend>>,
+    /// What it holds the state of, where that is not all.
+    places: Option<Places>,
 }
 
 impl<B: AutodiffBackend> Optimizer<B> {
@@ -67,7 +71,34 @@ impl<B: AutodiffBackend> Optimizer<B> {
             updates: 0,
             moments: BTreeMap::new(),
             momenta: BTreeMap::new(),
+            places: None,
         }
+    }
+
+    /// The same for a process of several, which holds the state of its part of a model's [`buckets`].
+    pub fn among(config: OptimizerConfig, model: &Qwen3<B>, world: &World) -> Self {
+        let mut this = Self::new(config);
+        if world.size() > 1 {
+            let buckets = this.buckets(model, world.size());
+            this.places = Some(places(&buckets, world.rank()));
+        }
+        this
+    }
+
+    /// How the gradients and the state of a model are divided among `ranks`.
+    pub fn buckets(&self, model: &Qwen3<B>, ranks: usize) -> Vec<Bucket> {
+        let layers = model.model.layers.len();
+        buckets(model, layers, ranks, |name| self.is_elementwise(name))
+    }
+
+    /// Whether an element's update depends on no other element but by the share of those that agree.
+    pub fn is_elementwise(&self, name: &str) -> bool {
+        self.muon(name).is_none()
+    }
+
+    /// Whether steps that point against the gradient are left out.
+    pub fn is_cautious(&self) -> bool {
+        self.config.cautious
     }
 
     /// Updates made.
@@ -75,23 +106,55 @@ impl<B: AutodiffBackend> Optimizer<B> {
         self.updates
     }
 
-    /// The state of every parameter, flattened: `exp_avg.NAME` and `exp_avg_sq.NAME`, or Muon's `momentum.NAME`.
-    pub fn state(&self) -> Vec<NamedTensor> {
-        let named = |kind: &str, name: &str, tensor: &Flat<B::InnerBackend>| NamedTensor {
-            name: format!("{kind}.{name}"),
-            data: tensor.clone().into_data().convert_dtype(DType::F32),
+    /// The state, flattened: `exp_avg.NAME` and `exp_avg_sq.NAME`, or Muon's `momentum.NAME`. Of several ranks each gives the
+    /// elements that it holds, none perhaps, and of what all hold its share.
+    pub fn state(&self, world: &World) -> Vec<Part> {
+        let mut state = Vec::new();
+        for name in self.names() {
+            match self.is_elementwise(name) {
+                true => {
+                    let moments = self.moments.get(name);
+                    let [mean, square] = [moments.map(|m| &m.mean), moments.map(|m| &m.square)];
+                    state.push(self.held("exp_avg", name, mean));
+                    state.push(self.held("exp_avg_sq", name, square));
+                }
+                false => {
+                    let momentum = self.momenta[name].clone();
+                    state.push(Part::of(format!("momentum.{name}"), momentum, world));
+                }
+            }
+        }
+        state
+    }
+
+    /// Parameters that there is a state of, on whatever rank.
+    fn names(&self) -> Vec<&str> {
+        match &self.places {
+            Some(places) if self.updates > 0 => places.keys().map(String::as_str).collect(),
+            Some(_) => Vec::new(),
+            None => self
+                .moments
+                .keys()
+                .chain(self.momenta.keys())
+                .map(String::as_str)
+                .collect(),
+        }
+    }
+
+    /// What this rank holds of a moment.
+    fn held(&self, kind: &str, name: &str, moment: Option<&Flat<B::InnerBackend>>) -> Part {
+        let values = moment.map(|moment| moment.clone().into_data().convert_dtype(DType::F32));
+        let data = values.unwrap_or_else(|| TensorData::new(Vec::<f32>::new(), [0]));
+        let (held, elements) = match &self.places {
+            Some(places) => places[name].clone(),
+            None => (0..data.num_elements(), data.num_elements()),
         };
-        let moments = self.moments.iter().flat_map(|(name, moments)| {
-            [
-                named("exp_avg", name, &moments.mean),
-                named("exp_avg_sq", name, &moments.square),
-            ]
-        });
-        let momenta = self
-            .momenta
-            .iter()
-            .map(|(name, momentum)| named("momentum", name, momentum));
-        moments.chain(momenta).collect()
+        Part {
+            name: format!("{kind}.{name}"),
+            shape: vec![elements],
+            start: held.start,
+            data,
+        }
     }
 
     /// Continues from [`Optimizer::state`] after `updates` updates.
@@ -108,6 +171,7 @@ impl<B: AutodiffBackend> Optimizer<B> {
         self.moments.clear();
         self.momenta.clear();
         let tensor = |data| Tensor::from_data(data, device);
+        self.keep_places(&mut state)?;
         while let Some((key, data)) = state.pop_first() {
             let fail = |reason: &str| MomentsError {
                 name: key.clone(),
@@ -147,6 +211,34 @@ impl<B: AutodiffBackend> Optimizer<B> {
         Ok(())
     }
 
+    /// Of a state over all ranks, leaves what this one holds.
+    fn keep_places(&self, state: &mut BTreeMap<String, TensorData>) -> Result<(), MomentsError> {
+        let Some(places) = &self.places else {
+            return Ok(());
+        };
+        for (key, data) in std::mem::take(state) {
+            let name = key.split_once('.').map_or("", |(_, name)| name);
+            let fail = |reason: &str| MomentsError {
+                name: key.clone(),
+                reason: reason.into(),
+            };
+            let Some((held, elements)) = places.get(name) else {
+                return Err(fail("belongs to no parameter that is trained"));
+            };
+            let values = data.as_slice::<f32>();
+            let values = values.map_err(|_| fail("is not of f32"))?;
+            if values.len() != *elements {
+                return Err(fail("has another length than its parameter"));
+            }
+            if !held.is_empty() {
+                let held = values[held.clone()].to_vec();
+                let length = held.len();
+                state.insert(key, TensorData::new(held, [length]));
+            }
+        }
+        Ok(())
+    }
+
     /// The part of a parameter that decays in one step.
     fn decay(&self, name: &str, rates: Rates) -> f64 {
         if !is_matrix(name) && !is_low_rank(name) && name != "lm_head.weight" {
@@ -182,21 +274,122 @@ where
         grad_scale: f64,
         measure: bool,
     ) -> (M, Option<Norms>) {
-        self.updates += 1;
+        self.count_update();
+        let mut squares = measure.then(<[Squares<_>; 2]>::default);
         let mut update = Update {
             optimizer: self,
             grads,
             rates,
             grad_scale,
-            squares: measure.then(Default::default),
+            squares: squares.as_mut(),
             path: Path::default(),
         };
         let module = module.map(&mut update);
-        let norms = update.squares.map(|[update, params]| {
-            let [update, params] = Squares::norms([update, params]);
+        let norms = squares.map(|squares| {
+            let [update, params] = Squares::norms(squares);
             Norms { update, params }
         });
         (module, norms)
+    }
+
+    /// Before the updates of a step.
+    pub(super) fn count_update(&mut self) {
+        self.updates += 1;
+    }
+
+    /// The new value of a flattened parameter of `rows` rows. Squares of change and value are added to `squares`.
+    pub(super) fn update(
+        &mut self,
+        name: &str,
+        (value, grad): (Flat<B::InnerBackend>, Flat<B::InnerBackend>),
+        rows: usize,
+        (rates, grad_scale): (Rates, f64),
+        squares: Option<&mut [Squares<B::InnerBackend>; 2]>,
+    ) -> Flat<B::InnerBackend> {
+        match self.muon(name).cloned() {
+            Some(config) => {
+                let grad = grad * grad_scale;
+                self.muon_update(name, (value, grad), rows, rates, &config, squares)
+            }
+            None => {
+                let [elements] = value.dims();
+                let begun = self.begin(name, value, grad, rates, grad_scale);
+                self.finish(name, begun, elements, squares)
+            }
+        }
+    }
+
+    /// The first half of the update of a parameter, or of a piece of one, by AdamW; see [`kernels::adamw::begin`].
+    pub(super) fn begin(
+        &mut self,
+        name: &str,
+        value: Flat<B::InnerBackend>,
+        grad: Flat<B::InnerBackend>,
+        rates: Rates,
+        grad_scale: f64,
+    ) -> Begun<Flat<B::InnerBackend>> {
+        let config = &self.config;
+        let rule = Rule {
+            grad_scale,
+            lr: rates.adamw,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            epsilon: config.epsilon,
+            cautious: config.cautious,
+            decay: self.decay(name, rates),
+            updates: self.updates,
+        };
+        let parameter = Parameter {
+            value,
+            grad,
+            // Taken out, so that their buffers can be changed in place.
+            moments: self.moments.remove(name),
+        };
+        begin(parameter, &rule)
+    }
+
+    /// The second half; the new value. `elements` are those of the whole parameter.
+    pub(super) fn finish(
+        &mut self,
+        name: &str,
+        begun: Begun<Flat<B::InnerBackend>>,
+        elements: usize,
+        squares: Option<&mut [Squares<B::InnerBackend>; 2]>,
+    ) -> Flat<B::InnerBackend> {
+        let updated = begun.finish(elements, squares.is_some());
+        self.moments.insert(name.into(), updated.moments);
+        if let (Some([changes, params]), Some(sums)) = (squares, updated.squares) {
+            changes.add_sum(sums.change);
+            params.add_sum(sums.value);
+        }
+        updated.value
+    }
+
+    fn muon_update(
+        &mut self,
+        name: &str,
+        (value, grad): (Flat<B::InnerBackend>, Flat<B::InnerBackend>),
+        rows: usize,
+        rates: Rates,
+        config: &MuonConfig,
+        squares: Option<&mut [Squares<B::InnerBackend>; 2]>,
+    ) -> Flat<B::InnerBackend> {
+        let decay = self.decay(name, rates);
+        let momentum = self.momenta.remove(name);
+        let (momentum, step) = muon::step(momentum, grad, rows, rates.muon, config);
+        self.momenta.insert(name.into(), momentum);
+        // Not as `value · (1 − decay)`: that factor's rounding error, the same at each step, is not small beside `decay`.
+        let change = match decay {
+            0.0 => step,
+            _ => step + value.clone() * decay,
+        };
+        let Some([changes, params]) = squares else {
+            return value - change;
+        };
+        changes.add(change.clone());
+        let value = value - change;
+        params.add(value.clone());
+        value
     }
 }
 
@@ -216,86 +409,8 @@ struct Update<'a, B: AutodiffBackend> {
     rates: Rates,
     grad_scale: f64,
     /// Of updates and of parameters, where they are measured.
-    squares: Option<[Squares<B::InnerBackend>; 2]>,
+    squares: Option<&'a mut [Squares<B::InnerBackend>; 2]>,
     path: Path,
-}
-
-impl<B: AutodiffBackend> Update<'_, B>
-where
-    B::InnerBackend: OptimizerKernels,
-{
-    /// The new value of a flattened parameter of `rows` rows.
-    fn update(
-        &mut self,
-        value: Flat<B::InnerBackend>,
-        grad: Flat<B::InnerBackend>,
-        rows: usize,
-    ) -> Flat<B::InnerBackend> {
-        let name = self.path.name();
-        match self.optimizer.muon(&name).cloned() {
-            Some(config) => self.muon(name, value, grad, rows, &config),
-            None => self.adamw(name, value, grad),
-        }
-    }
-
-    fn adamw(
-        &mut self,
-        name: String,
-        value: Flat<B::InnerBackend>,
-        grad: Flat<B::InnerBackend>,
-    ) -> Flat<B::InnerBackend> {
-        let config = &self.optimizer.config;
-        let rule = Rule {
-            grad_scale: self.grad_scale,
-            lr: self.rates.adamw,
-            beta1: config.beta1,
-            beta2: config.beta2,
-            epsilon: config.epsilon,
-            cautious: config.cautious,
-            decay: self.optimizer.decay(&name, self.rates),
-            updates: self.optimizer.updates,
-        };
-        let parameter = Parameter {
-            value,
-            grad,
-            // Taken out, so that their buffers can be changed in place.
-            moments: self.optimizer.moments.remove(&name),
-        };
-        let updated = adamw(parameter, &rule, self.squares.is_some());
-        self.optimizer.moments.insert(name, updated.moments);
-        if let (Some([changes, params]), Some(sums)) = (&mut self.squares, updated.squares) {
-            changes.add_sum(sums.change);
-            params.add_sum(sums.value);
-        }
-        updated.value
-    }
-
-    fn muon(
-        &mut self,
-        name: String,
-        value: Flat<B::InnerBackend>,
-        grad: Flat<B::InnerBackend>,
-        rows: usize,
-        config: &MuonConfig,
-    ) -> Flat<B::InnerBackend> {
-        let decay = self.optimizer.decay(&name, self.rates);
-        let momentum = self.optimizer.momenta.remove(&name);
-        let grad = grad * self.grad_scale;
-        let (momentum, step) = muon::step(momentum, grad, rows, self.rates.muon, config);
-        self.optimizer.momenta.insert(name, momentum);
-        // Not as `value · (1 − decay)`: that factor's rounding error, the same at each step, is not small beside `decay`.
-        let change = match decay {
-            0.0 => step,
-            _ => step + value.clone() * decay,
-        };
-        let Some([changes, params]) = &mut self.squares else {
-            return value - change;
-        };
-        changes.add(change.clone());
-        let value = value - change;
-        params.add(value.clone());
-        value
-    }
 }
 
 impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_, B>
@@ -318,9 +433,13 @@ where
         if let Some(grad) = self.grads.remove::<B::InnerBackend, D>(id) {
             let shape = value.shape();
             let flat = |tensor: Tensor<B::InnerBackend, D>| tensor.flatten::<1>(0, D - 1);
-            value = self
-                .update(flat(value), flat(grad), shape[0])
-                .reshape(shape);
+            let tensors = (flat(value), flat(grad));
+            let rates = (self.rates, self.grad_scale);
+            let (name, squares) = (self.path.name(), self.squares.as_deref_mut());
+            let new = self
+                .optimizer
+                .update(&name, tensors, shape[0], rates, squares);
+            value = new.reshape(shape);
         } else if let Some([_, params]) = &mut self.squares {
             params.add(value.clone());
         }

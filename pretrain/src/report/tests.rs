@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::metrics::{
-    Breakdown, ComponentRecord, RunRecord, StepTime, TrainRecord, Unigram, ValidationRecord,
+    Breakdown, ComponentRecord, RankTimes, RunRecord, StepTime, TrainRecord, Unigram,
+    ValidationRecord,
 };
 
 const KINDS: [(&str, f64); 10] = [
@@ -96,6 +97,14 @@ pub(crate) fn records(name: &str) -> Vec<Record> {
                 tokens_per_sec: 19_900.0 + 900.0 * noise,
                 mfu: Some(0.31 + 0.01 * noise),
                 peak_memory: Some(1 << 30),
+                ranks: Some(RankTimes {
+                    ranks: 4,
+                    busy_min_secs: 4.0,
+                    busy_mean_secs: 4.1,
+                    busy_max_secs: 4.3,
+                    slowest: 2,
+                    sent_bytes: 1 << 20,
+                }),
             },
         }));
         if step % 50 == 0 {

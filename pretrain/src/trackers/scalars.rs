@@ -64,6 +64,7 @@ fn step_time(time: &StepTime) -> Vec<Scalar> {
         tokens_per_sec,
         mfu,
         peak_memory,
+        ranks,
     } = time;
     let mut scalars = tagged(&[
         ("time/secs", *secs),
@@ -78,6 +79,15 @@ fn step_time(time: &StepTime) -> Vec<Scalar> {
     scalars.extend(tagged(known.as_slice()));
     let known = peak_memory.map(|bytes| ("memory/peak_bytes", bytes as f64));
     scalars.extend(tagged(known.as_slice()));
+    if let Some(ranks) = ranks {
+        scalars.extend(tagged(&[
+            ("ranks/busy_min_secs", ranks.busy_min_secs),
+            ("ranks/busy_mean_secs", ranks.busy_mean_secs),
+            ("ranks/busy_max_secs", ranks.busy_max_secs),
+            ("ranks/slowest", ranks.slowest as f64),
+            ("ranks/sent_bytes", ranks.sent_bytes as f64),
+        ]));
+    }
     scalars
 }
 

@@ -14,7 +14,7 @@ use shards::Vocab;
 use super::batch::Objective;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::model::{Activations, Setup, gradient_norms};
+use crate::model::{Activations, Graph, Setup, gradient_norms};
 
 const BATCH: &str = "batch.json";
 
@@ -104,7 +104,7 @@ where
         let Activations { hidden_rms } = model
             .valid()
             .activations(&batch.clone().inner(), &setup.inner());
-        let out = model.backward(model.forward(&batch, &setup, false));
+        let out = model.backward(model.forward(&batch, &setup, Graph::Whole));
         let norms = gradient_norms(&model, &out.grads);
         let (finite, bad): (Vec<_>, Vec<_>) =
             norms.into_iter().partition(|(_, norm)| norm.is_finite());

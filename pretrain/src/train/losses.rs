@@ -5,6 +5,7 @@ use shards::{TokenKind, VocabLayout};
 
 use super::batch::scored;
 use crate::metrics::Breakdown;
+use crate::world::World;
 
 /// Sums of losses.
 pub struct Losses<'a> {
@@ -65,6 +66,18 @@ impl<'a> Losses<'a> {
             sum.add(weight, nll);
         }
         self.components[component].1.add(weight, nll);
+    }
+
+    /// With those of all other processes.
+    pub fn over(mut self, world: &World) -> Self {
+        let sums = self.kinds.iter_mut().map(|(_, sum)| sum);
+        let sums = sums.chain(self.components.iter_mut().map(|(_, sum)| sum));
+        let mut sums: Vec<&mut Sum> = sums.collect();
+        let mine: Vec<f64> = sums.iter().flat_map(|sum| [sum.weight, sum.loss]).collect();
+        for (sum, all) in sums.iter_mut().zip(world.sum(&mine).chunks_exact(2)) {
+            [sum.weight, sum.loss] = [all[0], all[1]];
+        }
+        self
     }
 
     /// Mean over all tokens, in nats; NaN without tokens.

@@ -7,6 +7,7 @@ mod losses;
 mod peak;
 mod prepare;
 mod progress;
+mod ranks;
 mod run;
 mod step;
 mod stop;
@@ -23,11 +24,16 @@ pub use stop::Stop;
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::metrics::{Unigram, ValidationRecord};
+use crate::world::World;
 
 /// Where a run reads and writes, and what it runs on.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
+    /// The processes that run it.
+    pub world: World,
     /// Location of the mixture's components: a folder, or one of an object store.
     pub data: String,
     /// The run's folder.
@@ -36,7 +42,7 @@ pub struct RunOptions {
     pub mirror: Option<String>,
     /// Continue the run in `out`, if there is one.
     pub resume: bool,
-    /// Sequences that pass through the model at a time; as before if the run goes on, else the whole batch.
+    /// Sequences that pass through a process's model at a time; as before if the run goes on, else its whole share of the batch.
     pub micro_batch: Option<usize>,
     /// Compute activations again in the backward pass; as before if the run goes on, else not.
     pub recompute: Option<bool>,
@@ -47,7 +53,7 @@ pub struct RunOptions {
 }
 
 /// What a finished run came to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunSummary {
     /// Trained parameters.
     pub parameters: u64,

@@ -13,15 +13,18 @@ use mixes::{Batches, Loader, LoaderOptions, Mixture, Sequence, Share};
 use super::batch::Objective;
 use super::peak::matmul_flops;
 use super::progress::Progress;
+use super::ranks::Ranks;
 use super::run::{Meter, Run};
 use super::stop::Stop;
 use super::{Cut, RunOptions, RunSummary, Trainer};
+use crate::backend::TrainingBackend;
 use crate::checkpoint::{Checkpoint, Mirror, STATE, Writer};
 use crate::error::{Error, Result};
 use crate::hf;
 use crate::memory;
 use crate::model::Qwen3;
 use crate::run_dir::{Claim, DataConfig, RunConfig, RunDir};
+use crate::world::{Identity, LONG_PATIENCE, World};
 
 /// Batches kept ready.
 const BATCHES_AHEAD: usize = 2;
@@ -32,18 +35,23 @@ const BATCHES_AHEAD: usize = 2;
 /// [`Error`]: the run folder keeps what was reached, and `resume` continues it.
 pub fn run<B>(device: &B::Device, plan: &Plan, options: &RunOptions) -> Result<RunSummary>
 where
-    B: AutodiffBackend + Kernels,
+    B: TrainingBackend,
     B::InnerBackend: Kernels + OptimizerKernels,
 {
+    let world = &options.world;
+    world.stands_at(0, LONG_PATIENCE);
     let stop = Stop::listen().map_err(Error::io("listen to signals of", &options.out))?;
+    let share = share(plan, world)?;
     let loader = open_loader(plan, &options.data)?;
     let vocab_size = loader.vocab().layout().vocab_size as usize;
     let mirror = options.mirror.as_deref().map(Mirror::open).transpose()?;
+    let mirror = mirror.filter(|_| world.is_first());
     let mut notes = Vec::new();
     if let Some(mirror) = mirror.as_ref().filter(|_| options.resume) {
         notes.extend(mirror.fetch(&options.out)?);
     }
-    let cut = cut(plan, options)?;
+    world.barrier();
+    let cut = cut(plan, options, share)?;
     let config = RunConfig {
         plan: plan.clone(),
         data: DataConfig {
@@ -53,27 +61,34 @@ where
         },
         cut,
     };
+    if world.size() > 1 {
+        Identity::of(toml::to_string(&config).expect("a configuration serialises"))?
+            .check(world)?;
+    }
     if let Some(limit) = options.memory {
         let data = memory::data(&loader.summary());
         memory::check(plan, vocab_size, cut, data, limit)?;
     }
-    let claim = Claim::open(&options.out, config, options.resume)?;
-    let newest = Checkpoint::newest(&claim.checkpoints())?;
-    notes.extend(newest.damaged);
+    // One process writes to the folder; others do not begin before it has it.
+    let claim = match world.is_first() {
+        true => Some(Claim::open(&options.out, config, options.resume)?),
+        false => None,
+    };
+    let newest = newest(world, &options.out, &mut notes)?;
     let objective = Objective::new(&plan.loss.weights, loader.vocab().layout())?;
-    let trainer = match &newest.checkpoint {
+    let trainer = match &newest {
         Some(checkpoint) => {
             check_tokenizer(
                 checkpoint.dir(),
                 &checkpoint.state.tokenizer_sha256,
                 &loader,
             )?;
-            let loaded = checkpoint.load(plan, device)?;
+            let loaded = checkpoint.load(plan, world, device)?;
             Trainer::<B>::resumed(plan, cut, objective, loaded)
         }
         None => match &plan.anneal {
             Some(anneal) => {
-                let loaded = open_annealed(anneal, &loader)?.load(plan, device)?;
+                let loaded = open_annealed(anneal, &loader)?.load(plan, world, device)?;
                 Trainer::resumed(plan, cut, objective, loaded)
             }
             None => {
@@ -82,16 +97,22 @@ where
             }
         },
     };
+    let trainer = match world.size() {
+        1 => trainer,
+        _ => trainer.among(world, B::collective(world, device)?),
+    };
     // Too little data is better known now than at the last step.
     loader.component(plan.sequence_at(plan.last_step()) - 1)?;
     let (validation_of, validation) = validation(plan, &loader)?;
-    let dir = claim.begin(newest.checkpoint.map(|checkpoint| checkpoint.state.step))?;
-    let progress = Progress::new(plan, trainer.step());
+    let step = newest.map(|checkpoint| checkpoint.state.step);
+    let dir = claim.map(|claim| claim.begin(step)).transpose()?;
+    let progress = Progress::new(plan, trainer.step(), world.rank());
     notes.iter().for_each(|note| progress.warn(note));
     let peak_flops = options
         .peak_flops
         .unwrap_or_else(|| matmul_flops::<B::InnerBackend>(plan.precision, device));
-    let share = Share::whole(plan.batch_size as u64);
+    let peak_flops = peak_flops * world.size() as f64;
+    world.stands_at(trainer.step(), LONG_PATIENCE);
     Run {
         plan,
         batches: Batches::start(
@@ -100,11 +121,15 @@ where
             plan.sequence_at(trainer.step()),
             BATCHES_AHEAD,
         ),
+        share,
         components: loader.summary().components,
         validation,
         validation_of,
-        writer: Writer::new(dir.path(), &plan.checkpoint, mirror),
+        writer: Writer::new(&options.out, &plan.checkpoint, mirror),
+        path: options.out.clone(),
         dir,
+        ranks: Ranks::new(world, &options.out)?,
+        world: world.clone(),
         progress,
         stop,
         meter: Meter::default(),
@@ -115,6 +140,52 @@ where
         loader,
     }
     .run()
+}
+
+/// The sequences of each batch that a process takes.
+fn share(plan: &Plan, world: &World) -> Result<Share> {
+    let (batch, ranks) = (plan.batch_size, world.size());
+    if !batch.is_multiple_of(ranks) {
+        let fit: Vec<String> = (1..=batch)
+            .filter(|ranks| batch.is_multiple_of(*ranks))
+            .map(|ranks| ranks.to_string())
+            .collect();
+        return Err(Error::World(format!(
+            "{ranks} processes cannot share batches of {batch} sequences equally: start one of {} processes, or set batch_size \
+             to a multiple of {ranks}",
+            fit.join(", ")
+        )));
+    }
+    Ok(Share {
+        batch_size: batch as u64,
+        rank: world.rank() as u64,
+        ranks: ranks as u64,
+    })
+}
+
+/// The newest checkpoint of a run's folder, which the first process has found to be whole.
+fn newest(world: &World, run: &Path, notes: &mut Vec<String>) -> Result<Option<Checkpoint>> {
+    let folder = run.join("checkpoints");
+    let mut newest = None;
+    if world.is_first() {
+        let found = Checkpoint::newest(&folder)?;
+        notes.extend(found.damaged);
+        newest = found.checkpoint;
+    }
+    let step = newest.as_ref().map(|checkpoint| checkpoint.state.step);
+    let json = world.from_first(|| serde_json::to_vec(&step).expect("a number serialises"));
+    let step: Option<u64> = serde_json::from_slice(&json).expect("the first process sends one");
+    let Some(step) = step.filter(|_| !world.is_first()) else {
+        return Ok(newest);
+    };
+    let dir = folder.join(format!("step-{step}"));
+    Checkpoint::open(&dir).map(Some).map_err(|error| {
+        Error::World(format!(
+            "rank {} does not see the checkpoint that rank 0 goes on from: {error}. The run's folder must lie where all nodes \
+             share it",
+            world.rank()
+        ))
+    })
 }
 
 /// Opens the data of a plan, below the location `data`.
@@ -153,20 +224,29 @@ pub fn adopt_initial_config(plan: &mut Plan) -> Result<Option<String>> {
     Ok(Some(note))
 }
 
-fn cut(plan: &Plan, options: &RunOptions) -> Result<Cut> {
+fn cut(plan: &Plan, options: &RunOptions, share: Share) -> Result<Cut> {
+    let mine = plan.batch_size / share.ranks as usize;
     let before = RunDir::cut(&options.out)?.unwrap_or(Cut {
-        micro_batch: plan.batch_size,
+        micro_batch: mine,
         recompute: false,
     });
+    // As before, or the next less that fits if the run goes on with another number of processes.
+    let fits = |micro_batch: &usize| mine.is_multiple_of(*micro_batch);
+    let before_fits = (1..=before.micro_batch.min(mine)).rev().find(fits);
     let cut = Cut {
-        micro_batch: options.micro_batch.unwrap_or(before.micro_batch),
+        micro_batch: options.micro_batch.or(before_fits).unwrap_or(mine),
         recompute: options.recompute.unwrap_or(before.recompute),
     };
-    match cut.micro_batch > 0 && plan.batch_size.is_multiple_of(cut.micro_batch) {
+    match cut.micro_batch > 0 && mine.is_multiple_of(cut.micro_batch) {
         true => Ok(cut),
         false => Err(Error::Plan(format!(
-            "--micro-batch is {}, but must divide the batch of {} sequences",
-            cut.micro_batch, plan.batch_size
+            "--micro-batch is {}, but must divide the batch of {mine} sequences{}",
+            cut.micro_batch,
+            if share.ranks > 1 {
+                " of each process"
+            } else {
+                ""
+            }
         ))),
     }
 }

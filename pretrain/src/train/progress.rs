@@ -15,15 +15,17 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 pub struct Progress {
     /// The step after which the run ends.
     steps: u64,
+    /// The process's number; all but the first only warn.
+    rank: usize,
     bar: Option<ProgressBar>,
     last_line: Option<Instant>,
 }
 
 impl Progress {
-    /// A view of a run that stands at `step`.
-    pub fn new(plan: &Plan, step: u64) -> Self {
+    /// The view that a process has of a run that stands at `step`.
+    pub fn new(plan: &Plan, step: u64, rank: usize) -> Self {
         let steps = plan.last_step();
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = (rank == 0 && std::io::stderr().is_terminal()).then(|| {
             let style =
                 ProgressStyle::with_template("{bar:24} {pos}/{len} steps  {msg}  ETA {eta}")
                     .expect("the template is valid");
@@ -36,6 +38,7 @@ impl Progress {
         }
         Self {
             steps,
+            rank,
             bar,
             last_line: None,
         }
@@ -43,6 +46,9 @@ impl Progress {
 
     /// After a training step.
     pub fn step(&mut self, record: &TrainRecord) {
+        if self.rank > 0 {
+            return;
+        }
         let message = format!(
             "loss {:.3}  lr {:.2e}  |g| {:.2}  {:.0} tokens/s",
             record.loss, record.lr, record.grad_norm, record.time.tokens_per_sec
@@ -65,6 +71,9 @@ impl Progress {
 
     /// After a validation.
     pub fn validation(&self, record: &ValidationRecord) {
+        if self.rank > 0 {
+            return;
+        }
         let kinds: Vec<String> = record
             .by_kind
             .iter()
@@ -85,7 +94,10 @@ impl Progress {
 
     /// Something that the user should know.
     pub fn warn(&self, message: &str) {
-        let line = format!("pretrain: {message}");
+        let line = match self.rank {
+            0 => format!("pretrain: {message}"),
+            rank => format!("pretrain: rank {rank}: {message}"),
+        };
         match &self.bar {
             Some(bar) => bar.println(line),
             None => eprintln!("{line}"),

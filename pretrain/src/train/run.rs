@@ -1,16 +1,18 @@
 //! A run in progress.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burn::tensor::backend::AutodiffBackend;
 use experiments::Plan;
 use kernels::{Kernels, OptimizerKernels};
-use mixes::{Batches, ComponentSummary, Loader, Sequence};
+use mixes::{Batches, ComponentSummary, Loader, Sequence, Share};
 
 use super::losses::Losses;
 use super::peak::peak_memory;
 use super::progress::Progress;
+use super::ranks::Ranks;
 use super::stop::Stop;
 use super::{Phases, RunSummary, StepOutput, Trainer, diverged, unigram};
 use crate::checkpoint::{STATE_FORMAT, Snapshot, State, Writer, Written, plan_sha256};
@@ -19,17 +21,25 @@ use crate::metrics::{
     ComponentRecord, Record, RunRecord, StepTime, TrainRecord, Unigram, ValidationRecord,
 };
 use crate::run_dir::RunDir;
+use crate::world::{LONG_PATIENCE, STEP_PATIENCE, World};
 
 /// A run, from its present step to its last.
 pub(super) struct Run<'a, B: AutodiffBackend> {
     pub plan: &'a Plan,
     pub loader: Arc<Loader>,
     pub batches: Batches,
+    /// The sequences of a batch that this process takes.
+    pub share: Share,
     pub components: Vec<ComponentSummary>,
     pub validation: Vec<Sequence>,
     /// Number of the component of each validation sequence.
     pub validation_of: Vec<usize>,
-    pub dir: RunDir,
+    /// The run's folder.
+    pub path: PathBuf,
+    /// What is written to it once, by the first process.
+    pub dir: Option<RunDir>,
+    pub world: World,
+    pub ranks: Ranks,
     pub trainer: Trainer<B>,
     pub writer: Writer,
     pub progress: Progress,
@@ -68,8 +78,8 @@ where
             if last || step.is_multiple_of(plan.validate_every) {
                 self.validate()?;
             }
-            let asked = self.stop.asked();
-            if last || asked.is_some() || self.is_checkpoint_due(step) {
+            let (asked, is_due) = self.decide(step);
+            if last || asked.is_some() || is_due {
                 self.checkpoint(last || asked.is_some())?;
             }
             let written = self.writer.poll();
@@ -85,9 +95,38 @@ where
         self.summary(unigram)
     }
 
+    /// The signal that some process got, and whether a checkpoint is due by the first one's clock.
+    fn decide(&self, step: u64) -> (Option<&'static str>, bool) {
+        let (asked, is_due) = (self.stop.asked(), self.is_checkpoint_due(step));
+        if self.world.size() == 1 {
+            return (asked, is_due);
+        }
+        let mine = Stop::SIGNALS.map(|name| f64::from(u8::from(asked == Some(name))));
+        let due = f64::from(u8::from(is_due && self.world.is_first()));
+        let all = self.world.sum(&[mine.as_slice(), &[due]].concat());
+        let asked = Stop::SIGNALS
+            .into_iter()
+            .zip(&all)
+            .find(|(_, count)| **count > 0.0);
+        (asked.map(|(name, _)| name), all[mine.len()] > 0.0)
+    }
+
+    /// The first process's, on all of them.
     fn summary(&self, unigram: Unigram) -> Result<RunSummary> {
+        let summary = match self.world.is_first() {
+            true => Some(self.summarize(unigram)?),
+            false => None,
+        };
+        let json = self
+            .world
+            .from_first(|| serde_json::to_vec(&summary).expect("a summary serialises"));
+        let found = serde_json::from_slice::<Option<RunSummary>>(&json).ok();
+        Ok(found.flatten().expect("the first process sends one"))
+    }
+
+    fn summarize(&self, unigram: Unigram) -> Result<RunSummary> {
         // Also when nothing was left to do: the last validation of the run is its result.
-        let records = Record::read_all(&self.dir.path().join("metrics.jsonl"))?;
+        let records = Record::read_all(&self.path.join("metrics.jsonl"))?;
         let validation = records.into_iter().rev().find_map(|record| match record {
             Record::Validation(validation) => Some(validation),
             _ => None,
@@ -100,16 +139,33 @@ where
             tokens: self.plan.tokens(),
             validation: validation.expect("a run validates at its first and at its last step"),
             unigram,
-            checkpoint: self.dir.checkpoints().join(format!("step-{last}")),
-            report: crate::report::write_report(self.dir.path())?,
+            checkpoint: self.path.join(format!("checkpoints/step-{last}")),
+            report: crate::report::write_report(&self.path)?,
         })
     }
 
     /// The records a run begins with, written or read back; returns the baseline.
     fn start(&mut self) -> Result<Unigram> {
-        let records = Record::read_all(&self.dir.path().join("metrics.jsonl"))?;
+        let known = match self.world.is_first() {
+            true => self.begin()?,
+            false => None,
+        };
+        let json = self
+            .world
+            .from_first(|| serde_json::to_vec(&known).expect("a baseline serialises"));
+        let known: Option<(Unigram, bool)> = serde_json::from_slice(&json).ok().flatten();
+        let (unigram, is_new) = known.expect("the first process sends one");
+        if is_new {
+            self.validate()?;
+        }
+        Ok(unigram)
+    }
+
+    /// On the first process: the baseline, and whether the run begins with it.
+    fn begin(&mut self) -> Result<Option<(Unigram, bool)>> {
+        let records = Record::read_all(&self.path.join("metrics.jsonl"))?;
         if let Some(Record::Run(run)) = records.into_iter().next() {
-            return Ok(run.unigram);
+            return Ok(Some((run.unigram, false)));
         }
         let vocab = self.loader.vocab().layout();
         let unigram = unigram::unigram(&self.loader, &self.validation, self.plan.seq_len, vocab)?;
@@ -122,7 +178,7 @@ where
             validation_documents: component.validation_documents,
             validation_tokens: component.validation_tokens,
         };
-        self.dir.record(&Record::Run(RunRecord {
+        let record = Record::Run(RunRecord {
             name: self.plan.name.clone(),
             parameters: self.parameters(),
             first_step: self.plan.first_step(),
@@ -131,9 +187,11 @@ where
             seq_len: self.plan.seq_len as u64,
             components: self.components.iter().map(component).collect(),
             unigram: unigram.clone(),
-        }))?;
-        self.validate()?;
-        Ok(unigram)
+        });
+        if let Some(dir) = &mut self.dir {
+            dir.record(&record)?;
+        }
+        Ok(Some((unigram, true)))
     }
 
     fn vocab_size(&self) -> usize {
@@ -160,7 +218,7 @@ where
         let sequences = self.batches.next().expect("batches end with an error")?;
         let waited = start.elapsed();
         let out = match self.trainer.train_step(&sequences, is_logged) {
-            Err(error @ Error::Diverged { .. }) => return Err(self.dump(&sequences, error)),
+            Err(error @ Error::Diverged { .. }) => return Err(self.dump(error)),
             out => out?,
         };
         if out.skipped {
@@ -175,12 +233,14 @@ where
             self.progress.step(&record);
             self.note(Record::Train(record));
         }
+        self.world.stands_at(step, STEP_PATIENCE);
         Ok(())
     }
 
     /// Records that cannot be written, on a full disk, are kept until they can.
     fn note(&mut self, record: Record) {
-        let recorded = self.dir.record(&record);
+        let Some(dir) = &mut self.dir else { return };
+        let recorded = dir.record(&record);
         if let Err(error) = &recorded
             && !self.unrecorded
         {
@@ -195,12 +255,19 @@ where
         let mut losses = self.losses();
         let first = self.plan.sequence_at(self.trainer.step() - 1);
         let nll = out.nll.chunks(self.plan.seq_len);
-        for ((number, sequence), nll) in (first..).zip(sequences).zip(nll) {
+        for ((number, sequence), nll) in self.share.numbers(first).zip(sequences).zip(nll) {
             losses.add(self.loader.component(number)?, sequence, nll);
         }
+        let losses = losses.over(&self.world);
         let (loss, by_kind, by_component) =
             (losses.mean(), losses.by_kind(), losses.by_component());
         let norms = out.norms.as_ref();
+        let steps = self.meter.steps;
+        let mut time =
+            std::mem::take(&mut self.meter).time(self.plan.tokens_per_step(), self.flops_share);
+        if let Some(lags) = self.ranks.complete(self.trainer.step(), steps, &mut time) {
+            self.progress.warn(&lags);
+        }
         Ok(TrainRecord {
             step: self.trainer.step(),
             tokens: self.tokens(),
@@ -215,8 +282,7 @@ where
             skipped_steps: self.trainer.spikes().map_or(0, |spikes| spikes.skipped()),
             by_kind,
             by_component,
-            time: std::mem::take(&mut self.meter)
-                .time(self.plan.tokens_per_step(), self.flops_share),
+            time,
         })
     }
 
@@ -224,11 +290,19 @@ where
         let start = Instant::now();
         let model = self.trainer.inference_model();
         let mut losses = self.losses();
-        let nll = self.trainer.evaluate(&model, &self.validation)?;
-        let sequences = self.validation_of.iter().zip(&self.validation);
-        for ((&component, sequence), nll) in sequences.zip(nll.chunks(self.plan.seq_len)) {
-            losses.add(component, sequence, nll);
+        // Of every so many sequences one, so that each process has its share of all components.
+        let share = Share {
+            batch_size: self.validation.len() as u64,
+            ..self.share
+        };
+        let mine: Vec<usize> = share.numbers(0).map(|number| number as usize).collect();
+        let sequences: Vec<_> = mine.iter().map(|&i| self.validation[i].clone()).collect();
+        let nll = self.trainer.evaluate(&model, &sequences)?;
+        let sequences = mine.iter().zip(&sequences);
+        for ((&number, sequence), nll) in sequences.zip(nll.chunks(self.plan.seq_len)) {
+            losses.add(self.validation_of[number], sequence, nll);
         }
+        let losses = losses.over(&self.world);
         let record = ValidationRecord {
             step: self.trainer.step(),
             tokens: self.tokens(),
@@ -253,12 +327,17 @@ where
     /// there is none either.
     fn checkpoint(&mut self, must: bool) -> Result<()> {
         let start = Instant::now();
-        if let Err(error) = self.dir.sync() {
-            if must {
-                return Err(error);
+        let step = self.trainer.step();
+        // The first may wait for a checkpoint's upload, and the others for it.
+        self.world.stands_at(step, LONG_PATIENCE);
+        let synced = self.dir.as_mut().map_or(Ok(()), RunDir::sync);
+        let failed = self.world.sum(&[f64::from(u8::from(synced.is_err()))])[0] > 0.0;
+        if failed {
+            match synced {
+                Err(error) if must => return Err(error),
+                Err(error) => self.tell_failed(step, &error),
+                Ok(()) => {}
             }
-            let step = self.trainer.step();
-            self.tell_failed(step, &error);
             self.written = Instant::now();
             return Ok(());
         }
@@ -274,6 +353,7 @@ where
     fn snapshot(&self) -> Snapshot {
         let step = self.trainer.step();
         Snapshot {
+            world: self.world.clone(),
             state: State {
                 format: STATE_FORMAT,
                 step,
@@ -291,7 +371,7 @@ where
                 files: Default::default(),
             },
             model: self.trainer.params(),
-            optimizer: self.trainer.optimizer().state(),
+            optimizer: self.trainer.moments(),
             ema: self.trainer.ema(),
             tokenizer_dir: self.loader.tokenizer_dir(),
         }
@@ -318,6 +398,7 @@ where
 
     /// Waits for the last checkpoint, which must succeed.
     fn finish_writing(&mut self) -> Result<()> {
+        self.world.stands_at(self.trainer.step(), LONG_PATIENCE);
         match self.writer.wait() {
             Some(Written {
                 folder: Err(error), ..
@@ -330,14 +411,16 @@ where
     }
 
     /// Keeps what it takes to see a step's failure again, and gives the failure back.
-    fn dump(&mut self, sequences: &[Sequence], error: Error) -> Error {
+    fn dump(&mut self, error: Error) -> Error {
+        self.world.stands_at(self.trainer.step(), LONG_PATIENCE);
         let before = self.writer.wait();
         self.tell(before);
-        let folder = self.dir.path().join("diverged");
+        let folder = self.path.join("diverged");
         let written = self
             .snapshot()
             .write(&folder)
-            .and_then(|dir| diverged::write_batch(&dir, sequences).map(|()| dir));
+            .and_then(|dir| self.write_batch(&dir).map(|()| dir));
+        self.world.barrier();
         match written {
             Ok(dir) => self.progress.warn(&format!(
                 "the state before the step and its sequences are in {}; look at them with `pretrain replay {0}`",
@@ -349,6 +432,23 @@ where
         }
         self.progress.finish();
         error
+    }
+}
+
+impl<B> Run<'_, B>
+where
+    B: AutodiffBackend + Kernels,
+    B::InnerBackend: Kernels + OptimizerKernels,
+{
+    /// The sequences of the failed step, those of all processes.
+    fn write_batch(&self, dir: &Path) -> Result<()> {
+        if !self.world.is_first() {
+            return Ok(());
+        }
+        let first = self.plan.sequence_at(self.trainer.step());
+        let numbers = Share::whole(self.plan.batch_size as u64).numbers(first);
+        let sequences = numbers.map(|number| self.loader.sequence(number));
+        diverged::write_batch(dir, &sequences.collect::<mixes::Result<Vec<_>>>()?)
     }
 }
 
@@ -375,6 +475,7 @@ impl Meter {
             tokens_per_sec,
             mfu: Some(tokens_per_sec * flops_share),
             peak_memory: peak_memory(),
+            ranks: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use experiments::Plan;
+use kernels::linear_cross_entropy::LossOutput;
 use kernels::{Kernels, OptimizerKernels};
 use mixes::Sequence;
 use serde::{Deserialize, Serialize};
@@ -15,8 +16,11 @@ use super::allocator::keep_freed_memory;
 use super::batch::Objective;
 use crate::checkpoint::Loaded;
 use crate::error::{Error, Result};
-use crate::model::{Batch, NamedTensor, Qwen3, Setup, named_params};
-use crate::optim::{Ema, Norms, Optimizer, Rates, Spikes, clip_scale, global_norm};
+use crate::model::{Batch, Forward, Graph, Part, Qwen3, Setup, parts};
+use crate::optim::{
+    Ema, Norms, Optimizer, Rates, Reduced, Reduction, Sharded, Spikes, clip_scale, global_norm,
+};
+use crate::world::{Collective, World};
 
 /// How a step is cut to fit a device; the result is the same but for rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +42,8 @@ pub struct Trainer<B: AutodiffBackend> {
     optimizer: Optimizer<B>,
     ema: Option<Ema<B>>,
     spikes: Option<Spikes>,
+    /// With several processes.
+    sharded: Option<Sharded<B>>,
     setup: Setup<B>,
     inference: Setup<B::InnerBackend>,
     device: B::Device,
@@ -79,13 +85,51 @@ pub struct Phases {
 }
 
 /// Sums over the micro-batches of a step.
-struct Pass {
+struct Pass<B: AutodiffBackend> {
+    sums: Sums,
+    nll: Vec<f32>,
+    grads: Grads<B>,
+    phases: Phases,
+}
+
+/// Sums that are of all processes, when they have been added up.
+#[derive(Default)]
+struct Sums {
     objective: f64,
     cross_entropy: f64,
-    nll: Vec<f32>,
     logit_square: f64,
-    grads: GradientsParams,
-    phases: Phases,
+    tokens: f64,
+    /// Of the gradients.
+    squares: f64,
+}
+
+impl Sums {
+    fn over(self, world: &World) -> Self {
+        let Self {
+            objective,
+            cross_entropy,
+            logit_square,
+            tokens,
+            squares,
+        } = self;
+        let mine = [objective, cross_entropy, logit_square, tokens, squares];
+        let sums = world.sum(&mine);
+        Self {
+            objective: sums[0],
+            cross_entropy: sums[1],
+            logit_square: sums[2],
+            tokens: sums[3],
+            squares: sums[4],
+        }
+    }
+}
+
+/// Gradients of a step.
+enum Grads<B: AutodiffBackend> {
+    /// Of the only process.
+    Whole(GradientsParams),
+    /// Of several.
+    Reduced(Reduced<B>),
 }
 
 impl<B> Trainer<B>
@@ -109,8 +153,31 @@ where
             optimizer: Optimizer::new(plan.optimizer.clone()),
             ema: plan.ema_decay.map(|decay| Ema::new(decay, &model)),
             spikes: plan.skip_step.clone().map(Spikes::new),
+            sharded: None,
             model: Some(model),
             device,
+        }
+    }
+
+    /// The same as one of several processes; the parameters are then those of the first. Sequences of a step are this
+    /// process's, and so are the likelihoods that come of it.
+    pub fn among(self, world: &World, collective: Box<dyn Collective<B::InnerBackend>>) -> Self {
+        if world.size() == 1 {
+            return self;
+        }
+        let model = self.model.expect("present between steps");
+        let optimizer = match self.optimizer.updates() {
+            0 => Optimizer::among(self.plan.optimizer.clone(), &model, world),
+            _ => self.optimizer,
+        };
+        let buckets = optimizer.buckets(&model, world.size());
+        let (sharded, model) =
+            Sharded::new(world.clone(), collective, buckets, &self.device, model);
+        Self {
+            model: Some(model),
+            optimizer,
+            sharded: Some(sharded),
+            ..self
         }
     }
 
@@ -149,14 +216,28 @@ where
         &self.optimizer
     }
 
-    /// The moving average of the weights under the parameters' names.
-    pub fn ema(&self) -> Option<Vec<NamedTensor>> {
-        self.ema.as_ref().map(Ema::state)
+    /// The processes that train together.
+    pub fn world(&self) -> World {
+        match &self.sharded {
+            Some(sharded) => sharded.world().clone(),
+            None => World::single(),
+        }
     }
 
-    /// The parameters, copied to host memory.
-    pub fn params(&self) -> Vec<NamedTensor> {
-        named_params(self.model())
+    /// This process's share of the optimizer's state, copied to host memory.
+    pub fn moments(&self) -> Vec<Part> {
+        self.optimizer.state(&self.world())
+    }
+
+    /// The same of the moving average of the weights, under the parameters' names.
+    pub fn ema(&self) -> Option<Vec<Part>> {
+        let ema = self.ema.as_ref();
+        ema.map(|ema| ema.state(&self.world()))
+    }
+
+    /// The same of the parameters.
+    pub fn params(&self) -> Vec<Part> {
+        parts(self.model(), &self.world())
     }
 
     /// What is known of spikes.
@@ -175,15 +256,20 @@ where
     /// [`Error::Diverged`] when loss or gradients are not finite, and [`Error::Token`]; the state is then unchanged.
     pub fn train_step(&mut self, sequences: &[Sequence], measure: bool) -> Result<StepOutput> {
         let Pass {
-            objective,
-            cross_entropy,
+            sums,
             nll,
-            logit_square,
-            mut grads,
+            grads,
             mut phases,
         } = self.pass(sequences)?;
         let start = Instant::now();
-        let grad_norm = global_norm(self.model(), &grads);
+        let Sums {
+            objective,
+            cross_entropy,
+            logit_square,
+            tokens,
+            squares,
+        } = self.over_all(sums, &grads);
+        let grad_norm = squares.sqrt();
         if !objective.is_finite() || !grad_norm.is_finite() {
             return Err(Error::Diverged {
                 step: self.step + 1,
@@ -204,9 +290,16 @@ where
             let scale = clip_scale(grad_norm, plan.optimizer.max_grad_norm);
             // Moved, not copied: the update replaces the parameters' buffers.
             let model = self.model.take().expect("present between steps");
-            let (model, found) = self
-                .optimizer
-                .step(model, &mut grads, rates, scale, measure);
+            let optimizer = &mut self.optimizer;
+            let (model, found) = match (grads, &mut self.sharded) {
+                (Grads::Whole(mut grads), _) => {
+                    optimizer.step(model, &mut grads, rates, scale, measure)
+                }
+                (Grads::Reduced(grads), Some(sharded)) => {
+                    sharded.step(optimizer, model, grads, (rates, scale), measure)
+                }
+                (Grads::Reduced(_), None) => unreachable!("only a sharded update reduces"),
+            };
             if let Some(ema) = &mut self.ema {
                 ema.update(&model);
             }
@@ -218,7 +311,7 @@ where
         Ok(StepOutput {
             objective,
             z_loss: objective - cross_entropy,
-            logit_rms: (logit_square / nll.len() as f64).sqrt(),
+            logit_rms: (logit_square / tokens).sqrt(),
             nll,
             grad_norm,
             lr,
@@ -228,48 +321,107 @@ where
         })
     }
 
-    /// Forward and backward passes over all micro-batches; their gradients are those of the whole batch, because the tokens'
-    /// weights sum to 1 over it.
-    fn pass(&self, sequences: &[Sequence]) -> Result<Pass> {
+    /// The sums over all processes, that of the gradients' squares with them.
+    fn over_all(&self, sums: Sums, grads: &Grads<B>) -> Sums {
+        match (grads, &self.sharded) {
+            (Grads::Reduced(reduced), Some(sharded)) => {
+                let squares = sharded.squares(reduced);
+                Sums { squares, ..sums }.over(sharded.world())
+            }
+            (Grads::Whole(grads), _) => Sums {
+                squares: global_norm(self.model(), grads).powi(2),
+                ..sums
+            },
+            (Grads::Reduced(_), None) => unreachable!("only a sharded update reduces"),
+        }
+    }
+
+    /// Sum of the weights of a step's tokens, over all processes.
+    fn total(&self, sequences: &[Sequence]) -> f64 {
         let total = self.objective.total(sequences);
+        match &self.sharded {
+            Some(sharded) => sharded.world().sum(&[total])[0],
+            None => total,
+        }
+    }
+
+    /// Forward and backward passes over all micro-batches; their gradients are those of the whole batch, because the tokens'
+    /// weights sum to 1 over it. Several processes add them up while the last backward pass goes on.
+    fn pass(&self, sequences: &[Sequence]) -> Result<Pass<B>> {
+        let total = self.total(sequences);
         let model = self.model();
-        let mut pass = Pass {
-            objective: 0.0,
-            cross_entropy: 0.0,
-            nll: Vec::new(),
-            logit_square: 0.0,
-            grads: GradientsParams::new(),
-            phases: Phases::default(),
-        };
+        let mut phases = Phases::default();
         let mut sum = GradientsAccumulator::new();
+        let mut reduced = None;
         let mut outputs = Vec::new();
         let mut clock = Clock::start();
-        for sequences in sequences.chunks(self.cut.micro_batch) {
+        let count = sequences.len().div_ceil(self.cut.micro_batch);
+        for (number, sequences) in (1..).zip(sequences.chunks(self.cut.micro_batch)) {
             let batch: Batch<B> = self.objective.batch(sequences, total, &self.device)?;
-            pass.phases.data += clock.lap();
-            let forward = model.forward(&batch, &self.setup, self.cut.recompute);
-            pass.phases.forward += clock.lap();
-            let out = model.backward(forward);
-            sum.accumulate(model, out.grads);
-            outputs.push(out.output);
-            pass.phases.backward += clock.lap();
+            phases.data += clock.lap();
+            let sharded = self.sharded.as_ref().filter(|_| number == count);
+            let forward = model.forward(&batch, &self.setup, self.graph(sharded.is_some()));
+            phases.forward += clock.lap();
+            outputs.push(match sharded {
+                None => {
+                    let out = model.backward(forward);
+                    sum.accumulate(model, out.grads);
+                    out.output
+                }
+                Some(sharded) => {
+                    let (output, reduction) = reduce(sharded, model, forward, sum.grads());
+                    reduced = Some(sharded.wait(reduction));
+                    output
+                }
+            });
+            phases.backward += clock.lap();
         }
         // Reading a value waits for the device: once a step, when it has all of its work.
+        let (sums, nll) = self.read(sequences, outputs, total);
+        phases.backward += clock.lap();
+        Ok(Pass {
+            sums,
+            nll,
+            grads: match reduced {
+                Some(reduced) => Grads::Reduced(reduced),
+                None => Grads::Whole(sum.grads()),
+            },
+            phases,
+        })
+    }
+
+    /// How a forward pass is kept.
+    fn graph(&self, by_layer: bool) -> Graph {
+        match (self.cut.recompute, by_layer) {
+            (true, _) => Graph::Recomputed,
+            (false, true) => Graph::ByLayer,
+            (false, false) => Graph::Whole,
+        }
+    }
+
+    /// Sums of the micro-batches' outputs, and the likelihoods in the order of the sequences.
+    fn read(
+        &self,
+        sequences: &[Sequence],
+        outputs: Vec<LossOutput<Tensor<B::InnerBackend, 1>>>,
+        total: f64,
+    ) -> (Sums, Vec<f32>) {
+        let mut sums = Sums::default();
+        let mut all = Vec::new();
         for (sequences, output) in sequences.chunks(self.cut.micro_batch).zip(outputs) {
             let nll = to_vec(output.nll);
             let weights = sequences.iter().flat_map(|s| self.objective.weights(s));
             let weighted = weights.zip(&nll).filter(|(weight, _)| *weight != 0.0);
-            pass.cross_entropy += weighted
+            sums.cross_entropy += weighted
                 .map(|(weight, &nll)| weight / total * f64::from(nll))
                 .sum::<f64>();
-            pass.objective += f64::from(to_vec(output.loss)[0]);
+            sums.objective += f64::from(to_vec(output.loss)[0]);
             let squares = to_vec(output.logit_square);
-            pass.logit_square += squares.iter().map(|&x| f64::from(x)).sum::<f64>();
-            pass.nll.extend(nll);
+            sums.logit_square += squares.iter().map(|&x| f64::from(x)).sum::<f64>();
+            sums.tokens += nll.len() as f64;
+            all.extend(nll);
         }
-        pass.phases.backward += clock.lap();
-        pass.grads = sum.grads();
-        Ok(pass)
+        (sums, all)
     }
 
     /// Negative log-likelihood of each position's target, in nats, sequence after sequence.
@@ -288,6 +440,29 @@ where
         }
         Ok(nll)
     }
+}
+
+/// The backward pass of the last micro-batch, each segment's gradients sent as soon as they are complete.
+fn reduce<B>(
+    sharded: &Sharded<B>,
+    model: &Qwen3<B>,
+    forward: Forward<B>,
+    mut earlier: GradientsParams,
+) -> (LossOutput<Tensor<B::InnerBackend, 1>>, Reduction<B>)
+where
+    B: AutodiffBackend + Kernels,
+    B::InnerBackend: Kernels + OptimizerKernels,
+{
+    let mut reduction = sharded.begin_reduction();
+    let mut complete = GradientsAccumulator::new();
+    let output = model.backward_by_segment(forward, |segment, grads| {
+        complete.accumulate(model, grads);
+        let mut grads = complete.grads();
+        sharded.reduce(&mut reduction, segment, &mut grads, &mut earlier);
+        // What waits for a later segment: a tied head's part of the embedding's gradient, and the last norm's.
+        complete.accumulate(model, grads);
+    });
+    (output, reduction)
 }
 
 /// Laps of time.

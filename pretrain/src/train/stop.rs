@@ -15,6 +15,9 @@ const SECOND: i32 = 130;
 pub struct Stop(Arc<AtomicUsize>);
 
 impl Stop {
+    /// Names of the signals.
+    pub const SIGNALS: [&str; 3] = ["SIGTERM", "SIGINT", "SIGUSR1"];
+
     /// Listens from now on.
     ///
     /// # Errors
@@ -36,9 +39,9 @@ impl Stop {
     /// Name of the signal that came, if one did.
     pub fn asked(&self) -> Option<&'static str> {
         match self.0.load(Ordering::Relaxed) as i32 {
-            SIGTERM => Some("SIGTERM"),
-            SIGINT => Some("SIGINT"),
-            SIGUSR1 => Some("SIGUSR1"),
+            SIGTERM => Some(Self::SIGNALS[0]),
+            SIGINT => Some(Self::SIGNALS[1]),
+            SIGUSR1 => Some(Self::SIGNALS[2]),
             _ => None,
         }
     }

@@ -2,10 +2,13 @@
 //! `STEM-00001-of-0000N.safetensors` with an index `STEM.safetensors.index.json` that says which tensor is where.
 //!
 //! [`Weights`] reads them, [`write_weights`] writes them. Both go tensor by tensor: no more than one is held in memory.
+//! [`PartFiles`] are written by several processes.
 
+mod parts;
 mod read;
 mod write;
 
+pub use parts::PartFiles;
 pub use read::Weights;
 pub(crate) use read::weight_files;
 pub use write::{FloatType, LazyTensor, MAX_SHARD_BYTES, write_weights};

@@ -106,7 +106,11 @@ pub fn write_weights<'a>(
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let sizes = tensors.iter().map(|tensor| bytes_of(tensor, dtype) as u64);
     let total_size = sizes.sum();
-    let mut shards = split(tensors, dtype, max_shard_bytes);
+    let mut shards = split(
+        tensors,
+        |tensor| bytes_of(tensor, dtype) as u64,
+        max_shard_bytes,
+    );
     if shards.len() <= 1 {
         let path = dir.join(file_name(stem));
         write_file(&path, shards.pop().unwrap_or_default(), dtype)?;
@@ -140,11 +144,11 @@ fn bytes_of(tensor: &LazyTensor, dtype: FloatType) -> usize {
 }
 
 /// Tensors in their order, a new shard before each that would make one too large.
-fn split(tensors: Vec<LazyTensor>, dtype: FloatType, max_bytes: u64) -> Vec<Vec<LazyTensor>> {
+pub(super) fn split<T>(tensors: Vec<T>, bytes: impl Fn(&T) -> u64, max_bytes: u64) -> Vec<Vec<T>> {
     let mut shards: Vec<Vec<_>> = Vec::new();
     let mut used = 0;
     for tensor in tensors {
-        let bytes = bytes_of(&tensor, dtype) as u64;
+        let bytes = bytes(&tensor);
         match shards.last_mut() {
             Some(shard) if used + bytes <= max_bytes => {
                 shard.push(tensor);
@@ -165,7 +169,10 @@ fn write_file(path: &Path, tensors: Vec<LazyTensor>, dtype: FloatType) -> Result
     let io = || io_error("write", path);
     let file = File::create(path).map_err(io())?;
     let mut out = BufWriter::with_capacity(BUFFER, &file);
-    let header = header(&tensors, dtype);
+    let shapes = tensors
+        .iter()
+        .map(|t| (t.name.as_str(), t.shape.as_slice()));
+    let header = header(shapes, dtype);
     out.write_all(&(header.len() as u64).to_le_bytes())
         .and_then(|()| out.write_all(&header))
         .map_err(io())?;
@@ -183,17 +190,20 @@ fn write_file(path: &Path, tensors: Vec<LazyTensor>, dtype: FloatType) -> Result
 }
 
 /// Names, shapes and places as JSON, with blanks after it so that the tensors are aligned.
-fn header(tensors: &[LazyTensor], dtype: FloatType) -> Vec<u8> {
+pub(super) fn header<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a [usize])>,
+    dtype: FloatType,
+) -> Vec<u8> {
     let mut end = 0;
-    let infos = tensors.iter().map(|tensor| {
+    let infos = tensors.map(|(name, shape)| {
         let start = end;
-        end += bytes_of(tensor, dtype);
+        end += shape.iter().product::<usize>() * dtype.bytes();
         let info = TensorInfo {
             dtype: dtype.dtype(),
-            shape: tensor.shape.clone(),
+            shape: shape.to_vec(),
             data_offsets: (start, end),
         };
-        (tensor.name.clone(), info)
+        (name.to_owned(), info)
     });
     // Hugging Face's libraries ask for it
     let format = [("format".to_owned(), "pt".to_owned())].into();

@@ -12,6 +12,7 @@ use mixes::Mixture;
 use pretrain::anneal::Annealed;
 use pretrain::cli;
 use pretrain::report::Comparison;
+use pretrain::world::World;
 
 use args::{Args, Command, RunArgs};
 
@@ -19,14 +20,14 @@ use args::{Args, Command, RunArgs};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cli::exit("anneal", try_main())
+    let args = Args::parse();
+    cli::main("anneal", |world| try_main(args, world))
 }
 
-fn try_main() -> Result<()> {
-    let args = Args::parse();
+fn try_main(args: Args, world: &World) -> Result<()> {
     match args.command {
         Some(Command::Compare { runs, out, json }) => compare(&runs, &out, json),
-        None => anneal(&args.run),
+        None => anneal(&args.run, world),
     }
 }
 
@@ -36,7 +37,7 @@ struct Job {
     recipe: Plan,
 }
 
-fn anneal(args: &RunArgs) -> Result<()> {
+fn anneal(args: &RunArgs, world: &World) -> Result<()> {
     let jobs = match &args.experiment {
         Some(name) => of_experiment(args, name)?,
         None => of_checkpoint(args)?,
@@ -54,6 +55,7 @@ fn anneal(args: &RunArgs) -> Result<()> {
                 .unwrap_or_else(|| Path::new("runs").join(&plan.name)),
         };
         cli::train(
+            world,
             &args.train,
             &job.resolved,
             &job.recipe,
@@ -61,7 +63,7 @@ fn anneal(args: &RunArgs) -> Result<()> {
         )?;
         folders.push(folder);
     }
-    if several && !args.train.dry_run {
+    if several && !args.train.dry_run && world.is_first() {
         let runs = args
             .train
             .out

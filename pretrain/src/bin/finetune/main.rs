@@ -13,6 +13,7 @@ use pretrain::cli;
 use pretrain::finetune::{self, Origin};
 use pretrain::run_dir::OWN_DATA;
 use pretrain::train::adopt_initial_config;
+use pretrain::world::World;
 
 use args::Args;
 
@@ -20,12 +21,13 @@ use args::Args;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cli::exit("finetune", fine_tune(Args::parse()))
+    let args = Args::parse();
+    cli::main("finetune", |world| fine_tune(args, world))
 }
 
-fn fine_tune(mut args: Args) -> Result<()> {
+fn fine_tune(mut args: Args, world: &World) -> Result<()> {
     let Some(name) = args.experiment.clone() else {
-        return of_origin(&mut args);
+        return of_origin(&mut args, world);
     };
     let experiment = load(&name)?;
     let selection = args.variants.selection(&[("method", &args.method)]);
@@ -39,7 +41,7 @@ fn fine_tune(mut args: Args) -> Result<()> {
             1 => args.train.out.clone(),
             _ => Some(cli::one_of_several(&args.train, &resolved.plan)),
         };
-        of_variant(&args, resolved, recipe, folder)?;
+        of_variant(world, &args, resolved, recipe, folder)?;
     }
     Ok(())
 }
@@ -55,6 +57,7 @@ fn load(name: &str) -> Result<Experiment> {
 }
 
 fn of_variant(
+    world: &World,
     args: &Args,
     mut resolved: Resolved,
     recipe: Plan,
@@ -78,11 +81,11 @@ fn of_variant(
             );
         }
     }
-    begin(args, &from, resolved, recipe, folder)
+    begin(world, args, &from, resolved, recipe, folder)
 }
 
 /// Without an experiment: the plan of the origin's run, with what fine-tuning has in common over it.
-fn of_origin(args: &mut Args) -> Result<()> {
+fn of_origin(args: &mut Args, world: &World) -> Result<()> {
     let from = args.from.clone().expect("clap asks for one");
     let origin = Origin::open(&from)?;
     let experiment = match origin.plan() {
@@ -94,7 +97,7 @@ fn of_origin(args: &mut Args) -> Result<()> {
     };
     let model = format!("model={}", toml::Value::try_from(&origin.model)?);
     let dataset = match finetune::is_instructions(&args.train.data) {
-        true => Some(tokenized(args, &origin)?),
+        true => Some(tokenized(args, &origin, world)?),
         false => None,
     };
     let keys = |name: &str, mix: &str, tokens: u64| -> Vec<String> {
@@ -125,11 +128,11 @@ fn of_origin(args: &mut Args) -> Result<()> {
     let tokens = finetune::epoch_tokens(&resolve(keys(&name, &mix, 1))?.plan, data)?;
     let resolved = resolve(keys(&name, &mix, tokens))?;
     let recipe = experiment.resolve(&[], &keys(&name, &mix, tokens))?.plan;
-    begin(args, &from, resolved, recipe, args.train.out.clone())
+    begin(world, args, &from, resolved, recipe, args.train.out.clone())
 }
 
 /// Makes the run's own data of a file of instructions; the name of the dataset.
-fn tokenized(args: &mut Args, origin: &Origin) -> Result<String> {
+fn tokenized(args: &mut Args, origin: &Origin, world: &World) -> Result<String> {
     let file = PathBuf::from(&args.train.data);
     let dataset = finetune::dataset_name(&file);
     let run = format!("{}-sft-{dataset}", origin.name());
@@ -138,12 +141,16 @@ fn tokenized(args: &mut Args, origin: &Origin) -> Result<String> {
         .out
         .get_or_insert_with(|| Path::new("runs").join(run));
     let data = out.join(OWN_DATA);
-    finetune::tokenize(&file, origin, args.codec.as_deref(), &data)?;
+    if world.is_first() {
+        finetune::tokenize(&file, origin, args.codec.as_deref(), &data)?;
+    }
+    world.barrier();
     args.train.data = data.display().to_string();
     Ok(dataset)
 }
 
 fn begin(
+    world: &World,
     args: &Args,
     from: &Path,
     mut resolved: Resolved,
@@ -155,14 +162,15 @@ fn begin(
     recipe.init_from.clone_from(&plan.init_from);
     if from.exists()
         && let Some(note) = adopt_initial_config(plan)?
+        && world.is_first()
     {
         eprintln!("finetune: {note}");
     }
-    if !args.train.dry_run {
+    if !args.train.dry_run && world.is_first() {
         for note in finetune::left_out(plan, &args.train.data)? {
             eprintln!("finetune: {note}");
         }
     }
-    cli::train(&args.train, &resolved, &recipe, folder)?;
+    cli::train(world, &args.train, &resolved, &recipe, folder)?;
     Ok(())
 }

@@ -14,6 +14,7 @@ use pretrain::cli;
 use pretrain::train::{adopt_initial_config, replay};
 use pretrain::watch::Watch;
 use pretrain::with_backend;
+use pretrain::world::World;
 
 use args::{Args, Command, RunArgs};
 
@@ -21,11 +22,11 @@ use args::{Args, Command, RunArgs};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cli::exit("pretrain", try_main())
+    let args = Args::parse();
+    cli::main("pretrain", |world| try_main(args, world))
 }
 
-fn try_main() -> Result<()> {
-    let args = Args::parse();
+fn try_main(args: Args, world: &World) -> Result<()> {
     match args.command {
         Some(Command::Watch {
             runs,
@@ -45,11 +46,11 @@ fn try_main() -> Result<()> {
             }
             Ok(())
         }
-        None => train(&args.run),
+        None => train(&args.run, world),
     }
 }
 
-fn train(args: &RunArgs) -> Result<()> {
+fn train(args: &RunArgs, world: &World) -> Result<()> {
     if args.list {
         return cli::catalog(args.train.json);
     }
@@ -57,7 +58,8 @@ fn train(args: &RunArgs) -> Result<()> {
     let experiment = experiments::load(name)?;
     let selection = args.choice.selection();
     if !args.choice.variants.all {
-        return train_one(args, &experiment, &selection, |_| args.train.out.clone());
+        let folder = |_: &Plan| args.train.out.clone();
+        return train_one(world, args, &experiment, &selection, folder);
     }
     if args.slurm {
         return schedule::write_array(args, &experiment);
@@ -65,12 +67,13 @@ fn train(args: &RunArgs) -> Result<()> {
     for variant in experiment.select(&selection)? {
         let selection = std::slice::from_ref(&variant.name);
         let folder = |plan: &Plan| Some(cli::one_of_several(&args.train, plan));
-        train_one(args, &experiment, selection, folder)?;
+        train_one(world, args, &experiment, selection, folder)?;
     }
     Ok(())
 }
 
 fn train_one(
+    world: &World,
     args: &RunArgs,
     experiment: &Experiment,
     selection: &[String],
@@ -88,11 +91,13 @@ fn train_one(
             );
         }
         if let Some(note) = adopt_initial_config(&mut resolved.plan)? {
-            eprintln!("pretrain: {note}");
+            if world.is_first() {
+                eprintln!("pretrain: {note}");
+            }
         }
     }
     let folder = folder(&resolved.plan);
-    cli::train(&args.train, &resolved, &recipe, folder)?;
+    cli::train(world, &args.train, &resolved, &recipe, folder)?;
     Ok(())
 }
 

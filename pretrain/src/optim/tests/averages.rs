@@ -1,6 +1,7 @@
 //! The moving average of the weights.
 
 use burn::module::AutodiffModule;
+use burn::tensor::TensorData;
 
 use super::*;
 
@@ -41,9 +42,13 @@ fn averages_are_saved_under_the_parameters_names_and_shapes() {
     let module = run.module.as_ref().unwrap();
     ema.update(module);
     let state = || {
-        let tensors = ema.state().into_iter();
+        let tensors = ema.state(&World::single()).into_iter();
+        let shaped = |shape: Vec<usize>, data| TensorData {
+            shape: shape.into(),
+            ..data
+        };
         tensors
-            .map(|tensor| (tensor.name, tensor.data))
+            .map(|part| (part.name, shaped(part.shape, part.data)))
             .collect::<BTreeMap<_, _>>()
     };
     for tensor in named_params(module) {

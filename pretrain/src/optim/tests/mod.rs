@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::*;
 use crate::backend::Cpu;
 use crate::model::{Embedding, Linear, named_params};
+use crate::world::World;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/optimizer/");
 

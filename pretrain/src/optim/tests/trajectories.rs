@@ -74,7 +74,7 @@ fn a_loaded_optimizer_goes_on_as_the_saved_one_does() {
         }
         let mut resumed = Run::new(&fixture, case);
         resumed.module = run.module.clone();
-        let state = run.optimizer.state().into_iter();
+        let state = run.optimizer.state(&World::single()).into_iter();
         let state: BTreeMap<_, _> = state.map(|tensor| (tensor.name, tensor.data)).collect();
         // Two moments of each parameter, or the momentum of each of two matrices.
         let tensors = if case == "muon" { 3 * 2 + 2 } else { 5 * 2 };

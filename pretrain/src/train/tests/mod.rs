@@ -1,5 +1,7 @@
 //! Steps of a tiny model: what must not change their result, and what must.
 
+mod ranks;
+
 use experiments::{AcousticWeights, Plan, Precision, SkipStepConfig, TokenWeights};
 use mixes::Sequence;
 use rand::{RngExt, SeedableRng};
