@@ -55,7 +55,7 @@ where
     };
     if let Some(limit) = options.memory {
         let data = memory::data(&loader.summary());
-        memory::check(plan, vocab_size, cut, data, limit)?;
+        memory::check(plan, vocab_size, cut, data, 1, limit)?;
     }
     let claim = Claim::open(&options.out, config, options.resume)?;
     let newest = Checkpoint::newest(&claim.checkpoints())?;
