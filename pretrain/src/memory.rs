@@ -247,3 +247,77 @@ fn gib(bytes: u64) -> String {
         false => format!("{:.1} MiB", bytes / 1024f64.powi(2)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use experiments::load;
+
+    const ROWS: usize = 144_644;
+    const CUT: Cut = Cut {
+        micro_batch: 1,
+        recompute: false,
+    };
+
+    fn plan(size: &str, set: &[&str]) -> Plan {
+        let set: Vec<String> = set.iter().map(|set| set.to_string()).collect();
+        let experiment = load("exp2.1").unwrap();
+        experiment.resolve(&[size.into()], &set).unwrap().plan
+    }
+
+    #[test]
+    fn processes_share_moments_and_checkpoints_alone() {
+        let of = |set, ranks| Estimate::new(&plan("600m", set), ROWS, CUT, 7, ranks);
+        let (one, many) = (of(&[], 1), of(&[], 8));
+        let trained = 4 * 736_698_368;
+        assert_eq!((one.parameters, one.gradients), (trained, trained));
+        assert_eq!((one.optimizer, one.checkpoint), (2 * trained, 3 * trained));
+        assert_eq!((many.parameters, many.gradients), (trained, trained));
+        assert_eq!(
+            (many.optimizer, many.checkpoint),
+            (trained / 4, 3 * trained / 8)
+        );
+        assert_eq!((many.step, many.data), (one.step, 7));
+        // the head with the final norm, twice
+        let head = 4 * (ROWS as u64 + 1) * 1024;
+        assert_eq!((one.communication, many.communication), (0, 2 * head));
+        // an average and the momenta of Muon are in each
+        let averaged = of(&["ema_decay=0.99"], 8);
+        assert_eq!(averaged.optimizer, trained / 4 + trained);
+        let matrices = 4 * hidden_matrices(&plan("600m", &[]).model);
+        let muon = of(&["optimizer.muon={lr=0.02}"], 8);
+        assert_eq!(muon.optimizer, (trained - matrices) / 4 + matrices);
+    }
+
+    /// The last column of the tables of docs/scaling.md; the others are checked where they come from.
+    #[test]
+    fn documents_say_what_a_process_needs() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/scaling.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut rows = 0;
+        for line in text.lines() {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let [
+                "",
+                size @ ("600m" | "1.7b" | "4b"),
+                ranks,
+                micro_batch,
+                ..,
+                said,
+                "",
+            ] = cells[..]
+            else {
+                continue;
+            };
+            let cut = Cut {
+                micro_batch: micro_batch.parse().unwrap(),
+                ..CUT
+            };
+            let estimate = Estimate::new(&plan(size, &[]), ROWS, cut, 0, ranks.parse().unwrap());
+            let gib = estimate.total() as f64 / 1024f64.powi(3);
+            assert_eq!(said, format!("{gib:.1}"), "{line}");
+            rows += 1;
+        }
+        assert_eq!(rows, 2 * 3 * 6);
+    }
+}

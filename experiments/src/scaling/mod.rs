@@ -214,7 +214,7 @@ impl fmt::Display for Scaling {
             (
                 "devices",
                 format!(
-                    "{ranks} on {nodes} nodes, {sequences} sequences each, {micro_batches} micro-batches"
+                    "{ranks} (nodes: {nodes}), sequences of each: {sequences} (micro-batches: {micro_batches})"
                 ),
             ),
             (

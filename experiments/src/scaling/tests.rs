@@ -141,7 +141,7 @@ fn a_batch_is_shared_evenly_or_not_at_all() {
 fn it_prints_what_a_table_has() {
     let printed = scaling(&plan("600m", &[]), 64, "400Gb").to_string();
     for expected in [
-        "64 on 8 nodes, 8 sequences each, 8 micro-batches",
+        "64 (nodes: 8), sequences of each: 8 (micro-batches: 8)",
         "370.8 GB/s, 297 µs, 5.80 GB sent a step",
     ] {
         assert!(
