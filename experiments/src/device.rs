@@ -12,7 +12,7 @@ pub(crate) struct Device {
     pub link: Option<Link>,
 }
 
-/// A device's connection to the others of its node, as NCCL's model of collectives has it (v2.27: bandwidths of
+/// A device's connection to the others of its node, as NCCL's model of collectives has it (as of 2025: bandwidths of
 /// `src/graph/topo.h` and `topo.cc`, which are a fifth below the data sheets', latencies of `src/graph/tuning.cc`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Link {
