@@ -64,6 +64,24 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A number of processes that a plan or its hardware does not go with.
+    #[error("--world {ranks} {reason}")]
+    World {
+        /// Processes.
+        ranks: u64,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// A bandwidth that is not one.
+    #[error(
+        "network `{given}`: {reason}; write it as 400Gb (gigabits a second of each device), 50GB (gigabytes) or 100Gb/node"
+    )]
+    Network {
+        /// The argument.
+        given: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// A `--set` that is not `key=value`.
     #[error("--set `{given}`: {reason}; write it as --set optimizer.lr=1e-3")]
     Override {

@@ -5,25 +5,11 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use crate::device::{DEVICES, Device};
 use crate::error::suggestion;
 use crate::flops::Flops;
 use crate::summary::{grouped, lines};
 use crate::{Error, Result};
-
-/// Peak bf16 FLOP/s of a device without sparsity, sums in f32, by the makers' data sheets.
-const DEVICES: [(&str, f64); 11] = [
-    ("a100", 312e12),      // SXM and PCIe
-    ("h100", 989.4e12),    // SXM
-    ("h100-pcie", 756e12), // fewer cores, at lower clocks
-    ("h200", 989.4e12),    // an H100 with more memory
-    ("b200", 2250e12),     // in an HGX
-    ("l40s", 362.05e12),
-    ("rtx4090", 165.2e12),
-    ("mi300x", 1307.4e12),
-    ("v4", 275e12),  // TPU, a chip
-    ("v5e", 197e12), // TPU, a chip
-    ("v5p", 459e12), // TPU, a chip; the recipe's runs
-];
 
 /// Devices of one kind: `h100x8`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -47,26 +33,39 @@ impl FromStr for Hardware {
         let lower = given.to_lowercase();
         // names have an x of their own: mi300x, rtx4090
         let (name, count) = match lower.rsplit_once('x') {
-            Some((name, count)) if !count.is_empty() && !is_device(&lower) => (name, count),
+            Some((name, count)) if !count.is_empty() && Device::named(&lower).is_none() => {
+                (name, count)
+            }
             _ => (lower.as_str(), "1"),
         };
         let count = count.parse().ok().filter(|count| *count > 0);
         let count = count.ok_or_else(|| fail("it ends with no number of devices".into()))?;
-        let found = DEVICES.iter().find(|(known, _)| *known == name);
-        let (device, peak_flops) = found.copied().ok_or_else(|| {
-            let known = DEVICES.map(|(known, _)| known);
+        let device = Device::named(name).ok_or_else(|| {
+            let known = DEVICES.map(|known| known.name);
             fail(format!("no device `{name}`, {}", suggestion(name, &known)))
         })?;
         Ok(Self {
-            device,
+            device: device.name,
             count,
-            peak_flops,
+            peak_flops: device.peak_flops,
         })
     }
 }
 
-fn is_device(name: &str) -> bool {
-    DEVICES.iter().any(|(known, _)| *known == name)
+impl Hardware {
+    /// FLOP/s that one device does of training, at a utilisation `mfu` of its peak.
+    ///
+    /// # Errors
+    /// [`Error::Hardware`] if `mfu` is not in (0, 1].
+    pub(crate) fn used_flops(&self, mfu: f64) -> Result<f64> {
+        match mfu > 0.0 && mfu <= 1.0 {
+            true => Ok(self.peak_flops * mfu),
+            false => Err(Error::Hardware {
+                given: self.to_string(),
+                reason: format!("an MFU of {mfu} is not in (0, 1]"),
+            }),
+        }
+    }
 }
 
 impl fmt::Display for Hardware {
@@ -104,13 +103,7 @@ impl Estimate {
         mfu: f64,
         price: Option<f64>,
     ) -> Result<Self> {
-        if !(mfu > 0.0 && mfu <= 1.0) {
-            return Err(Error::Hardware {
-                given: hardware.to_string(),
-                reason: format!("an MFU of {mfu} is not in (0, 1]"),
-            });
-        }
-        let rate = hardware.peak_flops * hardware.count as f64 * mfu;
+        let rate = hardware.used_flops(mfu)? * hardware.count as f64;
         let secs = flops.training / rate;
         let hours = secs / 3600.0;
         let device_hours = hours * hardware.count as f64;

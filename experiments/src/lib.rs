@@ -2,11 +2,12 @@
 //! and a reader can check against a table.
 //!
 //! [`load`] reads an [`Experiment`], whose variants [`Experiment::resolve`] makes plans of. [`catalog()`] lists them all,
-//! [`Summary`] and [`Estimate`] say what a plan comes to, and [`differences`] what was changed.
+//! [`Summary`], [`Estimate`] and, on many devices, [`Scaling`] say what a plan comes to, and [`differences`] what was changed.
 
 pub mod catalog;
 mod check;
 mod computed;
+mod device;
 mod differences;
 mod document;
 mod error;
@@ -18,6 +19,7 @@ mod model;
 mod optimizer;
 mod plan;
 mod resolve;
+pub mod scaling;
 mod start;
 mod summary;
 mod variant;
@@ -33,6 +35,7 @@ pub use model::{ModelConfig, RopeConfig, RopeScaling};
 pub use optimizer::{MuonConfig, OptimizerConfig, ScheduleConfig, SkipStepConfig};
 pub use plan::{AnnealConfig, CheckpointConfig, LoraConfig, Plan, Precision};
 pub use resolve::{Resolved, resolve};
+pub use scaling::{Cluster, Network, Scaling};
 pub use start::Start;
 pub use summary::Summary;
 pub use variant::{Axis, Variant};

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use experiments::scaling::buckets;
 use experiments::{ModelConfig, Plan, Precision};
 use kernels::linear_cross_entropy::working_bytes;
 use mixes::{ComponentSummary, LoaderOptions, LoaderSummary};
@@ -16,12 +17,14 @@ use crate::train::Cut;
 const F32: u64 = 4;
 /// Tensors of the size of the embedding that its update has beside the embedding itself.
 const UPDATED: u64 = 3;
+/// Buckets of gradients or parameters that are under way between processes at a time.
+const UNDER_WAY: u64 = 2;
 /// Freed memory that the allocator keeps in pieces too small for what is asked for next, to the rest; measured up to 0.27.
 const HELD: f64 = 0.3;
 /// Part of the free memory that a run may take.
 const SHARE: f64 = 0.95;
 
-/// Bytes by purpose.
+/// Bytes by purpose, of one process.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Estimate {
     /// Parameters, f32.
@@ -36,13 +39,18 @@ pub struct Estimate {
     pub checkpoint: u64,
     /// Decoded row groups of the corpus.
     pub data: u64,
+    /// Gradients and parameters under way between processes.
+    pub communication: u64,
     /// Freed memory that is kept, and does not fit what is asked for next.
     pub held: u64,
 }
 
 impl Estimate {
-    /// Of a plan with a vocabulary of `vocab_size` rows, cut as said; `data` are the loader's bytes.
-    pub fn new(plan: &Plan, vocab_size: usize, cut: Cut, data: u64) -> Self {
+    /// Of a plan with a vocabulary of `vocab_size` rows, cut as said, of which `ranks` processes have a part of the optimizer's state
+    /// each; `data` are the loader's bytes.
+    ///
+    /// Parameters, gradients, moving average and Muon's momenta are whole in each (ZeRO-1, arXiv 1910.02054).
+    pub fn new(plan: &Plan, vocab_size: usize, cut: Cut, data: u64, ranks: u64) -> Self {
         let trained = F32 * plan.trained_parameters(vocab_size);
         let frozen = plan.lora.is_some();
         let untrained = if frozen {
@@ -51,11 +59,12 @@ impl Estimate {
             0
         };
         let parameters = trained + untrained;
-        let moments = match plan.optimizer.muon {
-            // the layers' matrices have one instead of two
-            Some(_) if !frozen => 2 * trained - F32 * hidden_matrices(&plan.model),
-            _ => 2 * trained,
+        // one number of each of the layers' matrices instead of two
+        let momenta = match plan.optimizer.muon {
+            Some(_) if !frozen => F32 * hidden_matrices(&plan.model),
+            _ => 0,
         };
+        let moments = 2 * (trained - momenta);
         let average = plan.ema_decay.map_or(0, |_| parameters);
         let tokens = cut.micro_batch * plan.seq_len;
         let bytes = activation_bytes(plan) as usize;
@@ -64,10 +73,11 @@ impl Estimate {
         let mut estimate = Self {
             parameters,
             gradients: trained,
-            optimizer: moments + average,
-            step: (activations(plan, cut) + loss).max(update),
-            checkpoint: parameters + moments + average,
+            optimizer: moments.div_ceil(ranks) + momenta + average,
+            step: (activations(plan, cut) + loss).max(update.div_ceil(ranks)),
+            checkpoint: (parameters + moments + momenta + average).div_ceil(ranks),
             data,
+            communication: communication(plan, vocab_size, ranks),
             held: 0,
         };
         estimate.held = (HELD * estimate.total() as f64) as u64;
@@ -80,7 +90,7 @@ impl Estimate {
     }
 
     /// Names and bytes.
-    pub fn parts(&self) -> [(&'static str, u64); 7] {
+    pub fn parts(&self) -> [(&'static str, u64); 8] {
         [
             ("parameters", self.parameters),
             ("gradients", self.gradients),
@@ -88,6 +98,7 @@ impl Estimate {
             ("step", self.step),
             ("checkpoint", self.checkpoint),
             ("data", self.data),
+            ("communication", self.communication),
             ("held", self.held),
         ]
     }
@@ -98,6 +109,7 @@ impl fmt::Display for Estimate {
         let parts: Vec<String> = self
             .parts()
             .iter()
+            .filter(|(name, bytes)| *name != "communication" || *bytes > 0)
             .map(|(name, bytes)| format!("{name} {}", gib(*bytes)))
             .collect();
         write!(f, "{}: {}", gib(self.total()), parts.join(", "))
@@ -108,15 +120,22 @@ impl fmt::Display for Estimate {
 ///
 /// # Errors
 /// [`Error::Memory`].
-pub fn check(plan: &Plan, vocab_size: usize, cut: Cut, data: u64, limit: u64) -> Result<()> {
-    let estimate = Estimate::new(plan, vocab_size, cut, data);
+pub fn check(
+    plan: &Plan,
+    vocab_size: usize,
+    cut: Cut,
+    data: u64,
+    ranks: u64,
+    limit: u64,
+) -> Result<()> {
+    let estimate = Estimate::new(plan, vocab_size, cut, data, ranks);
     if fits(&estimate, limit) {
         return Ok(());
     }
     Err(Error::Memory {
         estimate: estimate.to_string(),
         limit: gib(limit),
-        advice: match suggest(plan, vocab_size, data, limit) {
+        advice: match suggest(plan, vocab_size, data, ranks, limit) {
             Some(Cut {
                 micro_batch,
                 recompute: false,
@@ -129,11 +148,12 @@ pub fn check(plan: &Plan, vocab_size: usize, cut: Cut, data: u64, limit: u64) ->
     })
 }
 
-/// The largest micro-batch that divides the batch and fits, without recomputation if one does.
-pub fn suggest(plan: &Plan, vocab_size: usize, data: u64, limit: u64) -> Option<Cut> {
-    let divisors = (1..=plan.batch_size)
+/// The largest micro-batch that divides a process' part of the batch and fits, without recomputation if one does.
+pub fn suggest(plan: &Plan, vocab_size: usize, data: u64, ranks: u64, limit: u64) -> Option<Cut> {
+    let sequences = plan.batch_size / ranks as usize;
+    let divisors = (1..=sequences)
         .rev()
-        .filter(|size| plan.batch_size.is_multiple_of(*size));
+        .filter(|size| sequences.is_multiple_of(*size));
     let divisors: Vec<usize> = divisors.collect();
     let cuts = [false, true].into_iter().flat_map(|recompute| {
         divisors.iter().map(move |&micro_batch| Cut {
@@ -142,7 +162,7 @@ pub fn suggest(plan: &Plan, vocab_size: usize, data: u64, limit: u64) -> Option<
         })
     });
     cuts.into_iter()
-        .find(|&cut| fits(&Estimate::new(plan, vocab_size, cut, data), limit))
+        .find(|&cut| fits(&Estimate::new(plan, vocab_size, cut, data, ranks), limit))
 }
 
 fn fits(estimate: &Estimate, limit: u64) -> bool {
@@ -202,6 +222,16 @@ fn activations(plan: &Plan, cut: Cut) -> u64 {
     }
 }
 
+/// Bytes of what is under way between `ranks` processes.
+fn communication(plan: &Plan, vocab_size: usize, ranks: u64) -> u64 {
+    let buckets = buckets(plan, vocab_size);
+    let largest = buckets.iter().map(|bucket| bucket.parameters).max();
+    match ranks {
+        1 => 0,
+        _ => UNDER_WAY * F32 * largest.unwrap_or(0),
+    }
+}
+
 /// Parameters of the layers' matrices.
 fn hidden_matrices(model: &ModelConfig) -> u64 {
     let norms = 2 * model.hidden_size + 2 * model.head_dim;
@@ -215,5 +245,79 @@ fn gib(bytes: u64) -> String {
     match bytes >= 0.1 * 1024f64.powi(3) {
         true => format!("{:.1} GiB", bytes / 1024f64.powi(3)),
         false => format!("{:.1} MiB", bytes / 1024f64.powi(2)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use experiments::load;
+
+    const ROWS: usize = 144_644;
+    const CUT: Cut = Cut {
+        micro_batch: 1,
+        recompute: false,
+    };
+
+    fn plan(size: &str, set: &[&str]) -> Plan {
+        let set: Vec<String> = set.iter().map(|set| set.to_string()).collect();
+        let experiment = load("exp2.1").unwrap();
+        experiment.resolve(&[size.into()], &set).unwrap().plan
+    }
+
+    #[test]
+    fn processes_share_moments_and_checkpoints_alone() {
+        let of = |set, ranks| Estimate::new(&plan("600m", set), ROWS, CUT, 7, ranks);
+        let (one, many) = (of(&[], 1), of(&[], 8));
+        let trained = 4 * 736_698_368;
+        assert_eq!((one.parameters, one.gradients), (trained, trained));
+        assert_eq!((one.optimizer, one.checkpoint), (2 * trained, 3 * trained));
+        assert_eq!((many.parameters, many.gradients), (trained, trained));
+        assert_eq!(
+            (many.optimizer, many.checkpoint),
+            (trained / 4, 3 * trained / 8)
+        );
+        assert_eq!((many.step, many.data), (one.step, 7));
+        // the head with the final norm, twice
+        let head = 4 * (ROWS as u64 + 1) * 1024;
+        assert_eq!((one.communication, many.communication), (0, 2 * head));
+        // an average and the momenta of Muon are in each
+        let averaged = of(&["ema_decay=0.99"], 8);
+        assert_eq!(averaged.optimizer, trained / 4 + trained);
+        let matrices = 4 * hidden_matrices(&plan("600m", &[]).model);
+        let muon = of(&["optimizer.muon={lr=0.02}"], 8);
+        assert_eq!(muon.optimizer, (trained - matrices) / 4 + matrices);
+    }
+
+    /// The last column of the tables of docs/scaling.md; the others are checked where they come from.
+    #[test]
+    fn documents_say_what_a_process_needs() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/scaling.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut rows = 0;
+        for line in text.lines() {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let [
+                "",
+                size @ ("600m" | "1.7b" | "4b"),
+                ranks,
+                micro_batch,
+                ..,
+                said,
+                "",
+            ] = cells[..]
+            else {
+                continue;
+            };
+            let cut = Cut {
+                micro_batch: micro_batch.parse().unwrap(),
+                ..CUT
+            };
+            let estimate = Estimate::new(&plan(size, &[]), ROWS, cut, 0, ranks.parse().unwrap());
+            let gib = estimate.total() as f64 / 1024f64.powi(3);
+            assert_eq!(said, format!("{gib:.1}"), "{line}");
+            rows += 1;
+        }
+        assert_eq!(rows, 2 * 3 * 6);
     }
 }

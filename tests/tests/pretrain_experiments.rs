@@ -65,6 +65,27 @@ fn a_dry_run_shows_what_a_variant_comes_to() {
 }
 
 #[test]
+fn a_dry_run_shows_what_a_step_comes_to_on_many_devices() {
+    let chosen = ["exp2.1", "--size", "600m", "--dry-run", "--device", "h100"];
+    let world = |ranks| [&chosen[..], &["--world", ranks]].concat();
+    let network = ["--net", "400Gb", "--micro-batch", "8"];
+    let found = json(&[&world("64")[..], &network].concat());
+    // the row of docs/scaling.md
+    let step = found["scaling"]["step_secs"].as_f64().unwrap();
+    assert!((step - 0.387).abs() < 5e-4, "{step}");
+    // time and cost are those of all
+    assert_eq!(found["estimate"]["hardware"]["count"], 64);
+    assert_eq!(found["estimate"]["mfu"], found["scaling"]["mfu"]);
+    let moments = found["memory"]["optimizer"].as_u64().unwrap();
+    assert_eq!(moments, 8 * 736_698_368 / 64);
+    refused(&world("64"), &["--net 400Gb"]);
+    refused(
+        &world("5"),
+        &["does not divide the batch of 512", "1, 2, 4"],
+    );
+}
+
+#[test]
 fn what_there_is_not_is_refused_with_what_there_is() {
     refused(&["exp2.1", "--size", "60m"], &["60m", "600m"]);
     refused(&["exp2.1", "--text", "5"], &["text", "size"]);

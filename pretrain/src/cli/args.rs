@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use experiments::Hardware;
+use clap::value_parser;
+use experiments::{Hardware, Network};
 
 use crate::backend::BackendChoice;
 
@@ -48,12 +49,22 @@ pub struct TrainArgs {
     /// For --dry-run: hardware to estimate time on, such as h100x8.
     #[arg(long, value_name = "NAMExCOUNT")]
     pub device: Option<Hardware>,
-    /// For --dry-run: part of the hardware's peak that is reached.
+    /// For --dry-run: part of the hardware's peak that is reached, with --world by one device alone.
     #[arg(long, default_value_t = 0.4, value_name = "SHARE")]
     pub mfu: f64,
     /// For --dry-run: price of an hour of one device.
     #[arg(long, value_name = "PRICE")]
     pub price: Option<f64>,
+    /// For --dry-run: processes, one for each of as many devices, whose step and memory to estimate.
+    #[arg(long, requires_all = ["dry_run", "device"], value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub world: Option<u64>,
+    /// For --world: devices of a node.
+    #[arg(long, requires = "world", default_value_t = 8, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub gpus_per_node: u64,
+    /// For --world: bandwidth between nodes in one direction, in gigabits (400Gb) or gigabytes (50GB) a second, of the network card
+    /// that each device has; or of all cards of a node together (100Gb/node).
+    #[arg(long, requires = "world", value_name = "RATE")]
+    pub net: Option<Network>,
     /// Print the result, or what --dry-run prints, as JSON.
     #[arg(long)]
     pub json: bool,

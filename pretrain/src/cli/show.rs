@@ -5,7 +5,9 @@ use crate::train::{Cut, RunOptions, RunSummary, open_loader};
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use experiments::flops::training_flops_per_token;
-use experiments::{Difference, Estimate, Plan, Resolved, Summary, differences};
+use experiments::{
+    Cluster, Difference, Estimate, Hardware, Plan, Resolved, Scaling, Summary, differences,
+};
 use mixes::Mixture;
 use mixes::report::Report;
 
@@ -26,6 +28,7 @@ struct Outlook {
     mixture: Report,
     summary: Option<Summary>,
     estimate: Option<Estimate>,
+    scaling: Option<Scaling>,
     /// Needed, and what is wrong with it.
     memory: Option<(Memory, Option<String>)>,
     differences: Vec<Difference>,
@@ -40,57 +43,102 @@ impl Outlook {
     ) -> Result<Self> {
         let plan = &resolved.plan;
         let sequences = plan.sequence_at(plan.first_step())..plan.sequence_at(plan.last_step());
-        let (mixture, rows, memory) = match open_loader(plan, &options.data) {
+        let (mixture, rows, data) = match open_loader(plan, &options.data) {
             Ok(loader) => {
                 let rows = loader.vocab().layout().vocab_size as usize;
                 let data = memory::data(&loader.summary());
-                let memory = memory(plan, rows, data, options);
-                (Report::new(&loader, sequences)?, Some(rows), Some(memory))
+                (Report::new(&loader, sequences)?, Some(rows), data)
             }
             // a plan can be looked at where its data are not
             Err(crate::Error::Data(missing @ mixes::Error::MissingComponent { .. })) => {
                 eprintln!("{missing}; without it nothing is known of epochs");
                 let mixture = Mixture::open(&plan.mix)?;
                 let rows = resolved.vocab.map(experiments::Vocabulary::size);
-                let memory = rows.map(|rows| memory(plan, rows, 0, options));
                 let planned = Report::planned(&mixture, plan.seq_len, sequences)?;
-                (planned, rows, memory)
+                (planned, rows, 0)
             }
             Err(error) => return Err(error.into()),
         };
         let summary = rows.map(|rows| Summary::new(plan, rows));
-        let estimate = match (&summary, args.device.clone()) {
-            (Some(summary), Some(hardware)) => Some(Estimate::new(
-                &summary.flops,
-                summary.tokens,
-                hardware,
-                args.mfu,
-                args.price,
-            )?),
+        let ranks = args.world.unwrap_or(1);
+        let cut = cut(plan, options, ranks);
+        let mut hardware = args.device.clone();
+        if let (Some(hardware), Some(peak)) = (&mut hardware, args.peak_flops) {
+            hardware.peak_flops = peak;
+        }
+        let scaling = match (rows, &hardware) {
+            (Some(rows), Some(hardware)) => scaling(args, plan, rows, hardware, cut)?,
             _ => None,
         };
+        let estimate = match (&summary, hardware) {
+            (Some(summary), Some(hardware)) => Some(estimate(args, summary, hardware, &scaling)?),
+            _ => None,
+        };
+        let memory = rows.map(|rows| memory(plan, rows, cut, data, ranks, options.memory));
         Ok(Self {
             mixture,
             summary,
             estimate,
+            scaling,
             memory,
             differences: differences(plan, recipe),
         })
     }
 }
 
-/// Memory that a plan needs, and what is wrong with it.
-fn memory(plan: &Plan, rows: usize, data: u64, options: &RunOptions) -> (Memory, Option<String>) {
-    let cut = Cut {
-        micro_batch: options.micro_batch.unwrap_or(plan.batch_size),
+/// How each of `ranks` processes would cut its part of a step.
+fn cut(plan: &Plan, options: &RunOptions, ranks: u64) -> Cut {
+    Cut {
+        micro_batch: options
+            .micro_batch
+            .unwrap_or(plan.batch_size / ranks as usize),
         recompute: options.recompute.unwrap_or(false),
+    }
+}
+
+/// What a step comes to on the devices of --world, if that is given.
+fn scaling(
+    args: &TrainArgs,
+    plan: &Plan,
+    rows: usize,
+    hardware: &Hardware,
+    cut: Cut,
+) -> Result<Option<Scaling>> {
+    let Some(ranks) = args.world else {
+        return Ok(None);
     };
-    let problem = match options.memory {
-        Some(limit) => memory::check(plan, rows, cut, data, limit).err(),
-        None => None,
-    };
-    let problem = problem.map(|problem| problem.to_string());
-    (Memory::new(plan, rows, cut, data), problem)
+    let cluster = Cluster::new(hardware.clone(), ranks, args.gpus_per_node, args.net)?;
+    let scaling = Scaling::new(plan, rows, &cluster, cut.micro_batch, args.mfu)?;
+    Ok(Some(scaling))
+}
+
+/// Time and cost of a run: with --world those of its devices, whose utilisation communication lowers.
+fn estimate(
+    args: &TrainArgs,
+    summary: &Summary,
+    mut hardware: Hardware,
+    scaling: &Option<Scaling>,
+) -> Result<Estimate> {
+    let mut mfu = args.mfu;
+    if let Some(scaling) = scaling {
+        (hardware.count, mfu) = (scaling.ranks, scaling.mfu);
+    }
+    let (flops, tokens) = (&summary.flops, summary.tokens);
+    Ok(Estimate::new(flops, tokens, hardware, mfu, args.price)?)
+}
+
+/// Memory that each of `ranks` processes needs, and what is wrong with it.
+fn memory(
+    plan: &Plan,
+    rows: usize,
+    cut: Cut,
+    data: u64,
+    ranks: u64,
+    limit: Option<u64>,
+) -> (Memory, Option<String>) {
+    let checked = limit.map(|limit| memory::check(plan, rows, cut, data, ranks, limit));
+    let problem = checked.and_then(Result::err).map(|error| error.to_string());
+    (Memory::new(plan, rows, cut, data, ranks), problem)
 }
 
 /// Prints the plan and what it comes to: behind the plan as comments, so that all of it is TOML.
@@ -110,6 +158,7 @@ pub fn dry_run(
             "mixture": outlook.mixture,
             "summary": outlook.summary,
             "estimate": outlook.estimate,
+            "scaling": outlook.scaling,
             "memory": memory.map(|(needed, _)| needed),
             "differences": outlook.differences,
         });
@@ -123,8 +172,10 @@ pub fn dry_run(
     let mut parts = vec![outlook.mixture.to_string()];
     parts.extend(outlook.summary.map(|summary| summary.to_string()));
     parts.extend(outlook.estimate.map(|estimate| estimate.to_string()));
+    parts.extend(outlook.scaling.map(|scaling| scaling.to_string()));
     if let Some((needed, problem)) = memory {
-        parts.push(format!("memory {needed}"));
+        let each = args.world.map_or("", |_| " of each process");
+        parts.push(format!("memory{each} {needed}"));
         parts.extend(problem.clone());
     }
     if !outlook.differences.is_empty() {
