@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Result;
 use experiments::{Plan, Resolved};
 
-use crate::backend::free_memory;
+use crate::backend::{BackendKind, free_memory};
 use crate::train::{RunOptions, RunSummary, run};
 use crate::with_backend;
 use crate::world::World;
@@ -22,7 +22,7 @@ use crate::world::World;
 pub const STOPPED: u8 = 75;
 
 /// How long the other processes leave the first one to say what is wrong: most of what goes wrong does so on all of them.
-const FIRST_SPEAKS: Duration = Duration::from_secs(1);
+const FIRST_SPEAKS: Duration = Duration::from_secs(3);
 
 /// Runs `program` as one of the processes that it was started with. Its error goes to the standard error stream and ends all
 /// of them; the status is 75 if a run was asked to stop.
@@ -81,7 +81,12 @@ pub fn train(
     let backend = args.backend.resolve();
     // A plan for other hardware, or one that is only shown where its backend is not, is none for this machine's memory.
     let here = backend.as_ref().ok().filter(|_| args.device.is_none());
-    let free_memory = here.and_then(|&backend| free_memory(backend));
+    // The processes of a machine share its memory; GPUs have their own.
+    let sharing = |backend| match backend == BackendKind::Cpu {
+        true => world.local_size() as u64,
+        false => 1,
+    };
+    let free_memory = here.and_then(|&backend| Some(free_memory(backend)? / sharing(backend)));
     let options = RunOptions {
         world: world.clone(),
         out: folder.unwrap_or_else(|| Path::new("runs").join(&plan.name)),

@@ -67,7 +67,7 @@ where
     }
     if let Some(limit) = options.memory {
         let data = memory::data(&loader.summary());
-        memory::check(plan, vocab_size, cut, data, 1, limit)?;
+        memory::check(plan, vocab_size, cut, data, world.size() as u64, limit)?;
     }
     // One process writes to the folder; others do not begin before it has it.
     let claim = match world.is_first() {

@@ -265,7 +265,8 @@ where
         let steps = self.meter.steps;
         let mut time =
             std::mem::take(&mut self.meter).time(self.plan.tokens_per_step(), self.flops_share);
-        if let Some(lags) = self.ranks.complete(self.trainer.step(), steps, &mut time) {
+        let lags = self.ranks.complete(self.trainer.step(), steps, &mut time);
+        if let Some(lags) = lags.filter(|_| self.world.is_first()) {
             self.progress.warn(&lags);
         }
         Ok(TrainRecord {

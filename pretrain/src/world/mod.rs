@@ -31,6 +31,7 @@ pub struct World {
     rank: usize,
     size: usize,
     local_rank: usize,
+    local_size: usize,
     hosts: Arc<dyn Hosts>,
     /// Nanoseconds.
     waited: Arc<AtomicU64>,
@@ -98,6 +99,7 @@ impl World {
             rank: 0,
             size: 1,
             local_rank: 0,
+            local_size: 1,
             hosts: Arc::new(Alone),
             waited: Arc::default(),
             sent: Arc::default(),
@@ -117,6 +119,11 @@ impl World {
     /// Number of this process among those of its machine, by which it takes a device.
     pub fn local_rank(&self) -> usize {
         self.local_rank
+    }
+
+    /// Number of processes of its machine.
+    pub fn local_size(&self) -> usize {
+        self.local_size
     }
 
     /// Whether this process writes what is written once, and tells the user.

@@ -3,8 +3,8 @@
 //! Before each operation the thread waits, asleep, until all ranks are there: an MPI library waits by spinning, which would
 //! take a core from the trainer, and without an end, which would keep a job with a dead rank for ever.
 
+mod exchange;
 mod lost;
-mod pairwise;
 mod votes;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +14,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ::mpi::Threading;
+use ::mpi::request::{Request, Scope};
 use ::mpi::topology::SimpleCommunicator;
-use ::mpi::traits::{Communicator, CommunicatorCollectives, Root};
+use ::mpi::traits::{Communicator, CommunicatorCollectives};
 use burn::tensor::TensorData;
 
 use super::launcher::Launched;
@@ -28,6 +29,10 @@ use votes::Votes;
 const BEAT: Duration = Duration::from_millis(200);
 /// Between two looks at a vote.
 const VOTE: Duration = Duration::from_millis(2);
+/// Time that an MPI library has to end this process.
+const ABORTS: Duration = Duration::from_secs(10);
+/// Time in which what is under way is looked at again at once, before the first sleep.
+const AWAKE: Duration = Duration::from_micros(100);
 /// Longest sleep while other ranks are waited for, and shortest.
 const NAPS: [Duration; 2] = [Duration::from_millis(1), Duration::from_micros(20)];
 
@@ -35,13 +40,17 @@ const NAPS: [Duration; 2] = [Duration::from_millis(1), Duration::from_micros(20)
 pub(super) fn join(launched: &Launched) -> Result<World> {
     let (jobs, queue) = channel();
     let (tell, found) = sync_channel(1);
-    let standing = Arc::new(Standing::new());
-    let shared = standing.clone();
+    let standing = Arc::new(Standing {
+        step: AtomicU64::new(0),
+        patience: AtomicU64::new(LONG_PATIENCE.as_millis() as u64),
+    });
+    let sent = Arc::new(AtomicU64::new(0));
+    let (shared, counted) = (standing.clone(), sent.clone());
     let thread = thread::Builder::new().name("mpi".into());
     let thread = thread
-        .spawn(move || run(&queue, &shared, &tell))
+        .spawn(move || run(&queue, shared, counted, &tell))
         .map_err(|e| Error::World(format!("no thread for MPI: {e}")))?;
-    let Ok([rank, size, local_rank]) = found.recv() else {
+    let Ok([rank, size, local_rank, local_size]) = found.recv() else {
         return Err(Error::World(
             "MPI does not start; its own message says why".into(),
         ));
@@ -49,53 +58,35 @@ pub(super) fn join(launched: &Launched) -> Result<World> {
     if size != launched.size {
         return Err(launched.apart(size));
     }
-    let sent = Arc::new(AtomicU64::new(0));
     let link = Link {
-        sent: sent.clone(),
         jobs: Some(jobs),
         thread: Mutex::new(Some(thread)),
-        standing: standing.clone(),
+        standing,
     };
-    lost::watch(standing, rank);
     Ok(World {
         rank,
         size,
         local_rank,
+        local_size,
         hosts: Arc::new(link),
         waited: Arc::default(),
         sent,
     })
 }
 
-/// Where a rank stands, for its threads.
+/// Where a rank stands, as the trainer tells the thread.
 struct Standing {
     /// Steps finished.
     step: AtomicU64,
     /// Milliseconds that ranks may be apart.
     patience: AtomicU64,
-    /// The operation that MPI is in, and since when.
-    inside: Mutex<Option<(&'static str, Instant)>>,
-}
-
-impl Standing {
-    fn new() -> Self {
-        Self {
-            step: AtomicU64::new(0),
-            patience: AtomicU64::new(LONG_PATIENCE.as_millis() as u64),
-            inside: Mutex::new(None),
-        }
-    }
-
-    fn patience(&self) -> Duration {
-        Duration::from_millis(self.patience.load(Ordering::Relaxed))
-    }
 }
 
 /// What the thread is asked for.
 enum Job {
     Collective {
         what: &'static str,
-        run: Box<dyn FnOnce(&SimpleCommunicator) + Send>,
+        run: Box<dyn FnOnce(&mut Thread) + Send>,
     },
     Vote {
         so: bool,
@@ -109,8 +100,6 @@ struct Link {
     jobs: Option<Sender<Job>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     standing: Arc<Standing>,
-    /// Bytes of tensors.
-    sent: Arc<AtomicU64>,
 }
 
 impl Link {
@@ -123,12 +112,12 @@ impl Link {
     fn post<T: Send + 'static>(
         &self,
         what: &'static str,
-        operation: impl FnOnce(&SimpleCommunicator) -> T + Send + 'static,
+        operation: impl FnOnce(&mut Thread) -> T + Send + 'static,
     ) -> Pending<T> {
         let (answer, pending) = Pending::channel();
-        let run = Box::new(move |world: &SimpleCommunicator| {
+        let run = Box::new(move |thread: &mut Thread| {
             // A caller that does not wait for it does not need it.
-            let _ = answer.send(operation(world));
+            let _ = answer.send(operation(thread));
         });
         self.send(Job::Collective { what, run });
         pending
@@ -147,42 +136,34 @@ impl Drop for Link {
 
 impl Hosts for Link {
     fn gather(&self, bytes: Vec<u8>) -> Pending<Vec<Vec<u8>>> {
-        self.post("an exchange of numbers", move |world| gather(world, bytes))
+        self.post("an exchange of numbers", move |thread| thread.gather(bytes))
     }
 
     fn all_reduce(&self, values: Floats) -> Pending<Floats> {
-        let sent = self.sent.clone();
-        self.post("an all-reduce", move |world| {
+        self.post("an all-reduce", move |thread| {
             let mut values = floats(&values).to_vec();
             let length = values.len();
-            values.resize(length.next_multiple_of(world.size() as usize), 0.0);
-            let part = pairwise::reduce_scatter(world, &values, &sent);
-            let mut sums = all_gather(world, &part, &sent);
+            values.resize(length.next_multiple_of(thread.world.size() as usize), 0.0);
+            let part = thread.reduce_scatter(&values);
+            let mut sums = thread.all_gather(&part);
             sums.truncate(length);
             flat(sums)
         })
     }
 
     fn reduce_scatter(&self, values: Floats) -> Pending<Floats> {
-        let sent = self.sent.clone();
-        self.post("a reduce-scatter", move |world| {
-            flat(pairwise::reduce_scatter(world, floats(&values), &sent))
-        })
+        let operation = move |thread: &mut Thread| flat(thread.reduce_scatter(floats(&values)));
+        self.post("a reduce-scatter", operation)
     }
 
     fn all_gather(&self, part: Floats) -> Pending<Floats> {
-        let sent = self.sent.clone();
-        self.post("an all-gather", move |world| {
-            flat(all_gather(world, floats(&part), &sent))
-        })
+        let operation = move |thread: &mut Thread| flat(thread.all_gather(floats(&part)));
+        self.post("an all-gather", operation)
     }
 
     fn broadcast(&self, values: Floats) -> Pending<Floats> {
-        self.post("a broadcast", move |world| {
-            let mut values = floats(&values).to_vec();
-            world.process_at_rank(0).broadcast_into(&mut values[..]);
-            flat(values)
-        })
+        let operation = move |thread: &mut Thread| flat(thread.broadcast(floats(&values)));
+        self.post("a broadcast", operation)
     }
 
     fn agree(&self, so: bool) -> bool {
@@ -204,7 +185,7 @@ impl Hosts for Link {
     fn abort(&self, status: u8) {
         self.send(Job::Abort(status));
         // The library ends this process, too.
-        thread::sleep(lost::WATCHED);
+        thread::sleep(ABORTS);
         std::process::exit(status.into());
     }
 }
@@ -218,52 +199,26 @@ fn flat(values: Vec<f32>) -> Floats {
     TensorData::new(values, [count])
 }
 
-fn all_gather(world: &SimpleCommunicator, part: &[f32], sent: &AtomicU64) -> Vec<f32> {
-    let ranks = world.size() as usize;
-    let length = part.len() * ranks;
-    let mut all = Vec::with_capacity(length);
-    // SAFETY: MPI writes all of it, and reads none.
-    #[allow(clippy::uninit_vec)]
-    unsafe {
-        all.set_len(length)
-    };
-    world.all_gather_into(part, &mut all[..]);
-    sent.fetch_add((4 * part.len() * (ranks - 1)) as u64, Ordering::Relaxed);
-    all
-}
-
-/// Bytes of all ranks, which need not be equally many.
-fn gather(world: &SimpleCommunicator, bytes: Vec<u8>) -> Vec<Vec<u8>> {
-    let ranks = world.size() as usize;
-    let mut lengths = vec![0u64; ranks];
-    world.all_gather_into(&(bytes.len() as u64), &mut lengths[..]);
-    let longest = lengths.iter().max().copied().unwrap_or_default() as usize;
-    if longest == 0 {
-        return vec![Vec::new(); ranks];
-    }
-    let mut padded = bytes;
-    padded.resize(longest, 0);
-    let mut all = vec![0u8; longest * ranks];
-    world.all_gather_into(&padded[..], &mut all[..]);
-    let parts = all.chunks_exact(longest).zip(lengths);
-    parts
-        .map(|(part, length)| part[..length as usize].to_vec())
-        .collect()
-}
-
 /// The thread, from MPI's start to its end.
-fn run(queue: &Receiver<Job>, standing: &Standing, tell: &SyncSender<[usize; 3]>) {
+fn run(
+    queue: &Receiver<Job>,
+    standing: Arc<Standing>,
+    sent: Arc<AtomicU64>,
+    tell: &SyncSender<[usize; 4]>,
+) {
     let Some((universe, _)) = ::mpi::initialize_with_threading(Threading::Funneled) else {
         return;
     };
     let world = universe.world();
     let node = world.split_shared(world.rank());
-    let place = [world.rank(), world.size(), node.rank()];
+    let place = [world.rank(), world.size(), node.rank(), node.size()];
     let mut thread = Thread {
         pulse: Pulse::new(world.duplicate()),
         votes: Votes::new(world.duplicate()),
         world,
         standing,
+        sent,
+        what: "",
     };
     let _ = tell.send(place.map(|number| number as usize));
     thread.work(queue);
@@ -273,27 +228,31 @@ fn run(queue: &Receiver<Job>, standing: &Standing, tell: &SyncSender<[usize; 3]>
     drop(node);
 }
 
-struct Thread<'a> {
+struct Thread {
     world: SimpleCommunicator,
     pulse: Pulse,
     votes: Votes,
-    standing: &'a Standing,
+    standing: Arc<Standing>,
+    /// Bytes of tensors sent to others.
+    sent: Arc<AtomicU64>,
+    /// The operation that is under way.
+    what: &'static str,
 }
 
-impl Thread<'_> {
+impl Thread {
     fn work(&mut self, queue: &Receiver<Job>) {
         loop {
             let wait = if self.votes.is_empty() { BEAT } else { VOTE };
             match queue.recv_timeout(wait) {
                 Ok(Job::Collective { what, run }) => {
                     self.meet(what);
-                    *self.inside() = Some((what, Instant::now()));
-                    run(&self.world);
-                    *self.inside() = None;
-                    self.pulse.all_live();
+                    run(self);
                 }
                 Ok(Job::Vote { so, answer }) => self.votes.begin(so, answer),
-                Ok(Job::Abort(status)) => self.world.abort(status.into()),
+                Ok(Job::Abort(status)) => {
+                    self.pulse.farewell();
+                    self.world.abort(status.into())
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -301,32 +260,44 @@ impl Thread<'_> {
         }
     }
 
-    fn inside(&self) -> std::sync::MutexGuard<'_, Option<(&'static str, Instant)>> {
-        self.standing.inside.lock().expect("no panic holds it")
+    /// Returns when all ranks are at this operation.
+    fn meet(&mut self, what: &'static str) {
+        self.what = what;
+        self.pulse.arrived();
+        let mut all_here = Some(self.world.immediate_barrier());
+        self.wait_for(|| is_complete(&mut all_here));
+        self.pulse.all_live();
     }
 
-    /// Returns when all ranks are at this operation.
-    fn meet(&mut self, what: &str) {
-        self.pulse.arrived();
-        let mut all_here = self.world.immediate_barrier();
+    /// Waits for what is under way: soon asleep, and not for ever.
+    fn wait_for(&mut self, mut is_complete: impl FnMut() -> bool) {
         let since = Instant::now();
-        while let Err(request) = all_here.test() {
-            all_here = request;
+        while !is_complete() {
             let waited = since.elapsed();
+            if waited < AWAKE {
+                thread::yield_now();
+                continue;
+            }
             thread::sleep((waited / 8).clamp(NAPS[1], NAPS[0]));
             self.tend();
-            if let Some(message) = self.pulse.missing(what, waited, self.standing.patience()) {
-                lost::end(&self.world, &message);
+            let patience = Duration::from_millis(self.standing.patience.load(Ordering::Relaxed));
+            if let Some(message) = self.pulse.missing(self.what, waited, patience) {
+                lost::end(&mut self.pulse, &message);
             }
         }
-        self.pulse.all_live();
     }
 
     /// What is to be done now and then.
     fn tend(&mut self) {
         self.votes.look();
         if let Some(message) = self.pulse.beat(self.standing.step.load(Ordering::Relaxed)) {
-            lost::end(&self.world, &message);
+            lost::end(&mut self.pulse, &message);
         }
     }
+}
+
+/// Whether a request is complete; it is gone then.
+fn is_complete<'a, D: ?Sized, S: Scope<'a>>(request: &mut Option<Request<'a, D, S>>) -> bool {
+    *request = request.take().and_then(|request| request.test().err());
+    request.is_none()
 }

@@ -114,6 +114,7 @@ pub(crate) fn ranks<T: Send>(size: usize, work: impl Fn(World) -> T + Sync) -> V
         rank,
         size,
         local_rank: rank,
+        local_size: size,
         hosts: Arc::new(Thread {
             rank,
             shared: shared.clone(),

@@ -6,13 +6,12 @@
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use ::mpi::topology::SimpleCommunicator;
 use ::mpi::traits::{Communicator, Destination, Source};
 
-use super::{BEAT, Standing};
+use super::BEAT;
 use crate::cli::STOPPED;
 
 /// A rank of which nothing was heard for so long is lost: its process is stopped, or its machine is gone.
@@ -21,8 +20,9 @@ const SILENCE: Duration = Duration::from_secs(30);
 const SIGNALLED: Duration = Duration::from_millis(450);
 /// What others wait longer than the first rank, which knows more.
 const LONGER: Duration = Duration::from_secs(8);
-/// Longest time inside of MPI, after all ranks had met.
-pub(super) const WATCHED: Duration = Duration::from_secs(50);
+
+/// Said instead of a number of operations by a rank that ends the job.
+const GONE: u64 = u64::MAX;
 
 /// What a rank last said of itself.
 #[derive(Clone, Copy)]
@@ -72,13 +72,19 @@ impl Pulse {
         self.said.iter_mut().for_each(|said| said.at = now);
     }
 
+    /// Says that this rank ends by itself, so that nobody takes it for dead.
+    pub fn farewell(&mut self) {
+        self.operation = GONE;
+        self.tell();
+    }
+
     /// Tells and hears, if it is time to. Says which ranks are silent, if that ends the job.
     pub fn beat(&mut self, step: u64) -> Option<String> {
         self.step = step;
-        self.hear();
         if self.beaten.elapsed() >= BEAT {
             self.beaten = Instant::now();
             self.tell();
+            self.hear();
         }
         if let Some(limit) = self.signalled.told() {
             self.name_the_dead(limit);
@@ -144,7 +150,10 @@ impl Pulse {
             1 => 0..1,
             _ => 0..0,
         };
-        let silent = heard.filter(|&rank| self.said[rank].at.elapsed() > limit);
+        let silent = heard.filter(|&rank| {
+            let said = self.said[rank];
+            said.at.elapsed() > limit && said.operation != GONE
+        });
         let name = |rank: usize| {
             let Said { step, at, .. } = self.said[rank];
             let secs = at.elapsed().as_secs_f64();
@@ -201,28 +210,8 @@ impl Signalled {
 }
 
 /// Ends the job on all ranks, with the status of a run that goes on with `--resume`.
-pub(super) fn end(world: &SimpleCommunicator, message: &str) -> ! {
-    eprintln!("pretrain: rank {}: {message}", world.rank());
-    world.abort(STOPPED.into())
-}
-
-/// Ends this process, and with it the job, if MPI does not come back from an operation.
-pub(super) fn watch(standing: Arc<Standing>, rank: usize) {
-    thread::spawn(move || {
-        loop {
-            thread::sleep(Duration::from_secs(1));
-            let inside = *standing.inside.lock().expect("no panic holds it");
-            if let Some((what, since)) = inside
-                && since.elapsed() > WATCHED
-            {
-                let step = standing.step.load(Ordering::Relaxed);
-                let secs = since.elapsed().as_secs();
-                eprintln!(
-                    "pretrain: rank {rank}: {what} after step {step} does not end since {secs} s: a rank has died in it, or the \
-                     network. {GO_ON}"
-                );
-                std::process::exit(STOPPED.into());
-            }
-        }
-    });
+pub(super) fn end(pulse: &mut Pulse, message: &str) -> ! {
+    eprintln!("pretrain: rank {}: {message}", pulse.world.rank());
+    pulse.farewell();
+    pulse.world.abort(STOPPED.into())
 }
