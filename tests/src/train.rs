@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{TokenizeJob, bin, corpus, run_ok};
 
-const TINY: [&str; 15] = [
+const TINY: [&str; 12] = [
     "model.hidden_size=32",
     "model.intermediate_size=64",
     "model.num_hidden_layers=2",
@@ -21,7 +21,10 @@ const TINY: [&str; 15] = [
     "validate_every=6",
     "checkpoint.every_steps=4",
     "checkpoint.keep_last=9",
-    // state of its own, each of them
+];
+
+/// Each of them has state of its own.
+const STATE: [&str; 3] = [
     "ema_decay=0.9",
     "skip_step.window=4",
     "optimizer.muon.lr=0.01",
@@ -53,6 +56,13 @@ impl TrainJob {
 
     /// 24 steps of a tiny model into `out`, a checkpoint every 4 and a validation every 6.
     pub fn train(&self, out: &Path) -> Command {
+        let mut command = self.plain(out);
+        command.args(STATE.iter().flat_map(|set| ["--set", set]));
+        command
+    }
+
+    /// The same with AdamW alone.
+    pub fn plain(&self, out: &Path) -> Command {
         let mut command = bin("pretrain");
         command.arg("quickstart").arg("--data").arg(self.data());
         command.arg("--out").arg(out);

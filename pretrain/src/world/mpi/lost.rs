@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use ::mpi::ffi;
+use ::mpi::raw::AsRaw;
 use ::mpi::topology::SimpleCommunicator;
-use ::mpi::traits::{Communicator, Destination, Source};
+use ::mpi::traits::{Communicator, Source};
 
 use super::BEAT;
 use crate::cli::STOPPED;
@@ -39,6 +41,7 @@ pub(super) struct Pulse {
     operation: u64,
     step: u64,
     beaten: Instant,
+    telling: Telling,
     /// Of every rank; the first knows all, the second the first, others nothing.
     said: Vec<Said>,
     signalled: Signalled,
@@ -55,6 +58,7 @@ impl Pulse {
             operation: 0,
             step: 0,
             beaten: Instant::now(),
+            telling: Telling::default(),
             said: vec![nothing; world.size() as usize],
             signalled: Signalled::listen(),
             world,
@@ -120,12 +124,15 @@ impl Pulse {
         Some(format!("{message}. {GO_ON}"))
     }
 
-    fn tell(&self) {
-        let said = [self.operation, self.step];
-        match self.world.rank() {
-            0 if self.said.len() > 1 => self.world.process_at_rank(1).send(&said[..]),
-            0 => {}
-            _ => self.world.process_at_rank(0).send(&said[..]),
+    /// Not by a send that blocks: it does as soon as a rank that hangs has left too much unread.
+    fn tell(&mut self) {
+        let to = match self.world.rank() {
+            0 => 1,
+            _ => 0,
+        };
+        if to < self.world.size() && self.telling.is_over() {
+            self.telling
+                .send([self.operation, self.step], to, &self.world);
         }
     }
 
@@ -173,6 +180,54 @@ impl Pulse {
                 silent.join(", ")
             );
         }
+    }
+}
+
+/// A message that is on its way.
+struct Telling {
+    /// MPI holds its address.
+    said: Box<[u64; 2]>,
+    request: ffi::MPI_Request,
+}
+
+impl Default for Telling {
+    fn default() -> Self {
+        Self {
+            said: Box::default(),
+            // SAFETY: a constant of the library.
+            request: unsafe { ffi::RSMPI_REQUEST_NULL },
+        }
+    }
+}
+
+impl Telling {
+    fn is_over(&mut self) -> bool {
+        let mut is_complete = 0;
+        // SAFETY: the request is that of the last message, or none.
+        unsafe {
+            ffi::MPI_Test(
+                &mut self.request,
+                &mut is_complete,
+                ffi::RSMPI_STATUS_IGNORE,
+            )
+        };
+        is_complete != 0
+    }
+
+    fn send(&mut self, said: [u64; 2], to: i32, world: &SimpleCommunicator) {
+        *self.said = said;
+        // SAFETY: the message stays where it is, and as it is, until `is_over`.
+        unsafe {
+            ffi::MPI_Isend(
+                self.said.as_ptr().cast(),
+                2,
+                ffi::RSMPI_UINT64_T,
+                to,
+                0,
+                world.as_raw(),
+                &mut self.request,
+            )
+        };
     }
 }
 
