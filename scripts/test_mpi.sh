@@ -29,6 +29,7 @@ has_mpi || install || {
     exit 77
 }
 
+cargo check --release --workspace --bins --examples --features cuda,pretrain/nccl
 cargo build --release --workspace --bins --features pretrain/mpi
 # one test at a time: each starts up to four processes
 cargo test --release --workspace --features tests/mpi --test mpi -- --test-threads=1 "$@"

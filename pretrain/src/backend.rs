@@ -38,12 +38,33 @@ pub trait TrainingBackend: AutodiffBackend + Kernels {
     ) -> Result<Box<dyn Collective<Self::InnerBackend>>>;
 }
 
-impl<B: AutodiffBackend + Kernels> TrainingBackend for B {
+/// Through the hosts' memories.
+macro_rules! through_hosts {
+    ($($backend:ty),*) => {$(
+        impl TrainingBackend for $backend {
+            fn collective(
+                world: &World,
+                device: &Self::Device,
+            ) -> Result<Box<dyn Collective<Self::InnerBackend>>> {
+                Ok(Box::new(ThroughHosts::new(world.hosts(), device)))
+            }
+        }
+    )*};
+}
+
+through_hosts!(Cpu);
+#[cfg(all(feature = "cuda", not(feature = "nccl")))]
+through_hosts!(Cuda);
+#[cfg(feature = "tch")]
+through_hosts!(Tch);
+
+#[cfg(feature = "nccl")]
+impl TrainingBackend for Cuda {
     fn collective(
         world: &World,
-        device: &Self::Device,
+        _: &Self::Device,
     ) -> Result<Box<dyn Collective<Self::InnerBackend>>> {
-        Ok(Box::new(ThroughHosts::new(world.hosts(), device)))
+        Ok(Box::new(crate::world::nccl::Nccl::new(world)?))
     }
 }
 

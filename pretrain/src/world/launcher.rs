@@ -2,41 +2,89 @@
 
 use crate::error::{Error, Result};
 
-/// A launcher, and its variables for the number of processes. What they are to each other MPI itself says.
-const LAUNCHERS: [(&str, &str); 4] = [
-    ("mpirun of Open MPI", "OMPI_COMM_WORLD_SIZE"),
-    ("mpiexec with PMI", "PMI_SIZE"),
-    ("mpirun of MVAPICH", "MV2_COMM_WORLD_SIZE"),
-    ("srun", "SLURM_STEP_NUM_TASKS"),
+/// A launcher, and its variables for the number of processes and for a process's number on its machine.
+const LAUNCHERS: [(&str, [&str; 2]); 4] = [
+    (
+        "mpirun of Open MPI",
+        ["OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"],
+    ),
+    ("mpiexec with PMI", ["PMI_SIZE", "MPI_LOCALRANKID"]),
+    (
+        "mpirun of MVAPICH",
+        ["MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_LOCAL_RANK"],
+    ),
+    ("srun", ["SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"]),
 ];
+/// GPUs that a process may see.
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 
 /// Several processes, started together.
 #[derive(Debug, PartialEq)]
 pub(super) struct Launched {
     by: &'static str,
     pub size: usize,
+    /// Number of this process on its machine, if the launcher says it.
+    local: Option<usize>,
 }
 
 impl Launched {
     /// By the environment; none if this process is alone.
     pub fn find(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>> {
-        for (by, name) in LAUNCHERS {
-            let Some(value) = variable(name) else {
-                continue;
-            };
-            let size = value.parse();
-            let size = size.map_err(|_| Error::World(format!("{name}={value} is no number")))?;
-            if size > 1 {
-                return Ok(Some(Self { by, size }));
+        let number = |name: &str| match variable(name) {
+            None => Ok(None),
+            Some(value) => match value.parse::<usize>() {
+                Ok(number) => Ok(Some(number)),
+                Err(_) => Err(Error::World(format!("{name}={value} is no number"))),
+            },
+        };
+        for (by, [size, local]) in LAUNCHERS {
+            if let Some(size) = number(size)?.filter(|size| *size > 1) {
+                let local = number(local)?;
+                return Ok(Some(Self { by, size, local }));
             }
         }
         Ok(None)
     }
 
+    /// Leaves this process one GPU of its machine to see. To be called before there are other threads.
+    ///
+    /// # Errors
+    /// More processes than GPUs that they may see.
+    #[cfg(feature = "mpi")]
+    pub fn choose_gpu(&self) -> Result<()> {
+        let visible = std::env::var(VISIBLE).ok();
+        if let Some(mine) = self.gpu(visible.as_deref())? {
+            // SAFETY: nothing else runs yet that could read the environment.
+            unsafe { std::env::set_var(VISIBLE, mine) };
+        }
+        Ok(())
+    }
+
+    /// What this process is to see of what all see; none if that is one GPU already, or nobody says which.
+    #[cfg_attr(not(feature = "mpi"), allow(dead_code))]
+    fn gpu(&self, visible: Option<&str>) -> Result<Option<String>> {
+        let Some(local) = self.local else {
+            return Ok(None);
+        };
+        let Some(visible) = visible else {
+            return Ok(Some(local.to_string()));
+        };
+        let all: Vec<&str> = visible.split(',').collect();
+        match (all.len(), all.get(local)) {
+            // of its own, by the launcher
+            (1, _) => Ok(None),
+            (_, Some(mine)) => Ok(Some(mine.to_string())),
+            (count, None) => Err(Error::World(format!(
+                "this is process {} of its machine, but {VISIBLE}={visible} has {count} GPUs: start as many processes",
+                local + 1
+            ))),
+        }
+    }
+
     /// The refusal of a program that was built without MPI.
     #[cfg_attr(feature = "mpi", allow(dead_code))]
     pub fn without_mpi(&self) -> Error {
-        let Self { by, size } = self;
+        let Self { by, size, .. } = self;
         Error::World(format!(
             "{by} started {size} processes, but this program was built to run alone, and each of them would train by \
              itself: build it with `--features mpi` (GPUs: `nccl`), or start one process"
@@ -46,7 +94,7 @@ impl Launched {
     /// The refusal of processes that do not find each other.
     #[cfg(feature = "mpi")]
     pub fn apart(&self, found: usize) -> Error {
-        let Self { by, size } = self;
+        let Self { by, size, .. } = self;
         Error::World(format!(
             "{by} started {size} processes, but MPI sees {found}: they were built with another MPI library than the \
              launcher's, or it does not speak to it (`srun --mpi=list` shows what srun can; try `srun --mpi=pmix`, or mpirun \
@@ -75,8 +123,32 @@ mod tests {
         // mpirun starts its own processes below one srun step
         let both = of(&[("OMPI_COMM_WORLD_SIZE", "8"), ("SLURM_STEP_NUM_TASKS", "2")]);
         assert_eq!((both.by, both.size), ("mpirun of Open MPI", 8));
+        assert_eq!(
+            of(&[("SLURM_STEP_NUM_TASKS", "4"), ("SLURM_LOCALID", "3")]).local,
+            Some(3)
+        );
         let bad = find(&[("PMI_SIZE", "many")]).unwrap_err().to_string();
         assert_eq!(bad, "PMI_SIZE=many is no number");
+    }
+
+    #[test]
+    fn each_process_of_a_machine_sees_one_gpu() {
+        let launched = |local| Launched {
+            by: "srun",
+            size: 16,
+            local,
+        };
+        let gpu = |local, visible| launched(local).gpu(visible);
+        assert_eq!(gpu(Some(3), None).unwrap().unwrap(), "3");
+        assert_eq!(gpu(Some(1), Some("4,6")).unwrap().unwrap(), "6");
+        // what srun leaves with --gpus-per-task
+        assert_eq!(gpu(Some(3), Some("0")).unwrap(), None);
+        assert_eq!(gpu(None, Some("0,1")).unwrap(), None);
+        let error = gpu(Some(2), Some("4,6")).unwrap_err().to_string();
+        assert!(
+            error.contains("process 3") && error.contains("2 GPUs"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod identity;
 mod launcher;
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg(feature = "nccl")]
+pub(crate) mod nccl;
 mod pending;
 #[cfg(test)]
 pub(crate) mod threads;
@@ -58,6 +60,11 @@ pub trait Hosts: Send + Sync {
     /// The values of the first rank.
     fn broadcast(&self, values: Floats) -> Pending<Floats>;
 
+    /// Calls `work` when all ranks are there, and then again until it says that it is done; on the thread of the other
+    /// operations, in their order.
+    #[cfg(feature = "nccl")]
+    fn when_all_are_here(&self, what: &'static str, work: Box<dyn FnMut() -> bool + Send>);
+
     /// Whether all ranks say so. May be called from any thread, beside the other operations, if each rank does it equally often.
     fn agree(&self, so: bool) -> bool;
 
@@ -87,7 +94,10 @@ impl World {
         match Launched::find(|name| std::env::var(name).ok())? {
             None => Ok(Self::single()),
             #[cfg(feature = "mpi")]
-            Some(launched) => mpi::join(&launched),
+            Some(launched) => {
+                launched.choose_gpu()?;
+                mpi::join(&launched)
+            }
             #[cfg(not(feature = "mpi"))]
             Some(launched) => Err(launched.without_mpi()),
         }
@@ -135,6 +145,12 @@ impl World {
     pub fn share(&self, elements: usize) -> Range<usize> {
         let edge = |rank| elements * rank / self.size;
         edge(self.rank)..edge(self.rank + 1)
+    }
+
+    /// Counts bytes of tensors that this process sends to others.
+    #[cfg(feature = "nccl")]
+    pub(crate) fn count_sent(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// What moves tensors of host memory.
@@ -248,6 +264,11 @@ impl Hosts for Alone {
 
     fn broadcast(&self, values: Floats) -> Pending<Floats> {
         Pending::ready(values)
+    }
+
+    #[cfg(feature = "nccl")]
+    fn when_all_are_here(&self, _: &'static str, mut work: Box<dyn FnMut() -> bool + Send>) {
+        while !work() {}
     }
 
     fn agree(&self, so: bool) -> bool {

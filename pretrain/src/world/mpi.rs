@@ -166,6 +166,12 @@ impl Hosts for Link {
         self.post("a broadcast", operation)
     }
 
+    #[cfg(feature = "nccl")]
+    fn when_all_are_here(&self, what: &'static str, work: Box<dyn FnMut() -> bool + Send>) {
+        let run = Box::new(move |thread: &mut Thread| thread.wait_for(work));
+        self.send(Job::Collective { what, run });
+    }
+
     fn agree(&self, so: bool) -> bool {
         let (answer, pending) = Pending::channel();
         self.send(Job::Vote { so, answer });

@@ -90,6 +90,12 @@ impl Hosts for Thread {
         flat(self.floats(values).swap_remove(0))
     }
 
+    #[cfg(feature = "nccl")]
+    fn when_all_are_here(&self, _: &'static str, mut work: Box<dyn FnMut() -> bool + Send>) {
+        self.shared.barrier.wait();
+        while !work() {}
+    }
+
     fn agree(&self, so: bool) -> bool {
         let votes = self.shared.all(&self.shared.votes, self.rank, so);
         votes.into_iter().all(|so| so)
