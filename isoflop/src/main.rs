@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use pretrain::cli::STOPPED;
+use pretrain::world::World;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -40,12 +41,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Sweep(args) => cli::sweep::run(&args),
-        Command::Target(args) => cli::target::run(&args),
-        Command::Fit(args) => cli::fit::run(&args),
-        Command::Plot(args) => cli::plot::run(&args),
-    };
+    let done = run(Cli::parse().command);
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -55,5 +51,15 @@ fn main() -> ExitCode {
                 _ => ExitCode::FAILURE,
             }
         }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    World::refuse("isoflop")?;
+    match command {
+        Command::Sweep(args) => cli::sweep::run(&args),
+        Command::Target(args) => cli::target::run(&args),
+        Command::Fit(args) => cli::fit::run(&args),
+        Command::Plot(args) => cli::plot::run(&args),
     }
 }

@@ -200,7 +200,7 @@ impl Part {
         let flat = value.flatten::<1>(0, D - 1);
         let flat = match mine.len() == elements {
             true => flat,
-            false => flat.slice([mine.clone()]),
+            false => flat.narrow(0, mine.start, mine.len()),
         };
         Self {
             name,

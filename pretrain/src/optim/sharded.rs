@@ -1,15 +1,19 @@
 //! The update over several ranks: each takes in the gradients of its part of every bucket and updates that; then all exchange
 //! the new values.
 
+mod parameters;
+
 use std::collections::HashMap;
 
-use burn::module::{Module, ModuleMapper, Param, ParamId};
+use burn::module::{Module, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use kernels::OptimizerKernels;
 use kernels::adamw::Begun;
 use kernels::square_sum::square_sum;
+
+use parameters::{FromTheFirst, Place};
 
 use super::buckets::{Bucket, Placed};
 use super::norms::{Norms, Squares};
@@ -338,73 +342,6 @@ fn join<B: Backend>(mut tensors: Vec<Flat<B>>, length: usize, device: &B::Device
 fn range<B: Backend>(tensor: Flat<B>, start: usize, elements: usize) -> Flat<B> {
     match tensor.dims() == [elements] {
         true => tensor,
-        false => tensor.slice([start..start + elements]),
-    }
-}
-
-/// Replaces each parameter by that of the first rank, and keeps it.
-struct FromTheFirst<'a, B: AutodiffBackend> {
-    collective: &'a dyn Collective<B::InnerBackend>,
-    values: HashMap<ParamId, Inner<B>>,
-}
-
-impl<B: AutodiffBackend> ModuleMapper<B> for FromTheFirst<'_, B> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let (id, value, mapper) = param.consume();
-        let (shape, is_trained) = (value.shape(), value.is_require_grad());
-        let flat = value.inner().flatten::<1>(0, D - 1);
-        let flat = self.collective.broadcast(flat).wait();
-        self.values.insert(id, flat.clone());
-        let value = Tensor::from_inner(flat.reshape(shape)).set_require_grad(is_trained);
-        Param::from_mapped_value(id, value, mapper)
-    }
-}
-
-/// Puts new values into the parameters' places, and updates those that are not sharded.
-struct Place<'a, B: AutodiffBackend> {
-    values: HashMap<ParamId, Inner<B>>,
-    grads: HashMap<ParamId, Inner<B>>,
-    optimizer: &'a mut Optimizer<B>,
-    rates: Rates,
-    scale: f64,
-    /// Of what is not sharded.
-    squares: Option<&'a mut [Squares<B::InnerBackend>; 2]>,
-    path: Path,
-}
-
-impl<B: AutodiffBackend> ModuleMapper<B> for Place<'_, B>
-where
-    B::InnerBackend: OptimizerKernels,
-{
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.enter(name);
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.exit();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let (id, value, mapper) = param.consume();
-        let (shape, is_trained) = (value.shape(), value.is_require_grad());
-        let value = value.inner();
-        let value = if let Some(new) = self.values.remove(&id) {
-            new.reshape(shape)
-        } else if let Some(grad) = self.grads.remove(&id) {
-            let (rows, flat) = (shape[0], value.flatten::<1>(0, D - 1));
-            let (name, squares) = (self.path.name(), self.squares.as_deref_mut());
-            let rates = (self.rates, self.scale);
-            let new = self
-                .optimizer
-                .update(&name, (flat, grad), rows, rates, squares);
-            new.reshape(shape)
-        } else {
-            if let Some([_, params]) = &mut self.squares {
-                params.add(value.clone());
-            }
-            value
-        };
-        let value = Tensor::from_inner(value).set_require_grad(is_trained);
-        Param::from_mapped_value(id, value, mapper)
+        false => tensor.narrow(0, start, elements),
     }
 }

@@ -91,6 +91,14 @@ impl Launched {
         ))
     }
 
+    /// The refusal of a program that is one process.
+    pub fn too_many(&self, program: &str) -> Error {
+        let Self { by, size, .. } = self;
+        Error::World(format!(
+            "{by} started {size} processes of {program}, which is one: start one (`--slurm` has others do its work)"
+        ))
+    }
+
     /// The refusal of processes that do not find each other.
     #[cfg(feature = "mpi")]
     pub fn apart(&self, found: usize) -> Error {
@@ -160,5 +168,10 @@ mod tests {
             "{message}"
         );
         assert!(message.contains("--features mpi"), "{message}");
+        let message = launched.too_many("isoflop").to_string();
+        assert!(
+            message.contains("2 processes of isoflop, which is one"),
+            "{message}"
+        );
     }
 }

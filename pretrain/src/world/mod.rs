@@ -103,6 +103,17 @@ impl World {
         }
     }
 
+    /// For a program that is one process.
+    ///
+    /// # Errors
+    /// [`crate::Error::World`] if a launcher started several of it.
+    pub fn refuse(program: &str) -> Result<()> {
+        match Launched::find(|name| std::env::var(name).ok())? {
+            Some(launched) => Err(launched.too_many(program)),
+            None => Ok(()),
+        }
+    }
+
     /// A process alone.
     pub fn single() -> Self {
         Self {

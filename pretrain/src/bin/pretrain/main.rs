@@ -90,10 +90,10 @@ fn train_one(
                 resolved.start.program()
             );
         }
-        if let Some(note) = adopt_initial_config(&mut resolved.plan)? {
-            if world.is_first() {
-                eprintln!("pretrain: {note}");
-            }
+        if let Some(note) = adopt_initial_config(&mut resolved.plan)?
+            && world.is_first()
+        {
+            eprintln!("pretrain: {note}");
         }
     }
     let folder = folder(&resolved.plan);
