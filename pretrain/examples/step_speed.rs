@@ -5,20 +5,21 @@
 //! ```
 //! prints one line of JSON: the time of each step, the least processor time of all threads (on a machine with other work, the
 //! better measure), and the parts of the fastest step. The steps are those of the trainer, with AdamW, on random tokens of one
-//! document a sequence. `peak_memory` is that of the process, without a GPU's.
+//! document a sequence. `peak_memory` is that of the process, without a GPU's. Under mpirun (built with the feature `mpi`) the
+//! processes share the batch, and the times are those of the first.
 
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use experiments::ModelConfig;
 use kernels::{Kernels, OptimizerKernels};
 use mixes::Sequence;
-use pretrain::backend::BackendChoice;
+use pretrain::backend::{BackendChoice, TrainingBackend};
 use pretrain::model::Qwen3;
 use pretrain::train::{Cut, Objective, Phases, Trainer, matmul_flops, peak_memory};
 use pretrain::with_backend;
+use pretrain::world::World;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
@@ -70,12 +71,13 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    with_backend!(args.backend.resolve()?, measure(&args))
+    let world = World::join()?;
+    with_backend!(args.backend.resolve()?, measure(&args, &world))
 }
 
-fn measure<B>(device: &B::Device, args: &Args) -> Result<()>
+fn measure<B>(device: &B::Device, args: &Args, world: &World) -> Result<()>
 where
-    B: AutodiffBackend + Kernels,
+    B: TrainingBackend,
     B::InnerBackend: Kernels + OptimizerKernels,
 {
     let settings = [
@@ -94,12 +96,13 @@ where
         plan.model.num_hidden_layers = layers;
     }
     let cut = Cut {
-        micro_batch: args.batch,
+        micro_batch: args.batch / world.size(),
         recompute: args.recompute,
     };
     let model = Qwen3::<B>::new(&plan.model, VOCABULARY.vocab_size as usize, 0, device);
     let objective = Objective::new(&plan.loss.weights, &VOCABULARY)?;
-    let mut trainer = Trainer::new(&plan, cut, objective, model);
+    let trainer = Trainer::new(&plan, cut, objective, model);
+    let mut trainer = trainer.among(world, B::collective(world, device)?);
 
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut steps = Vec::new();
@@ -109,11 +112,19 @@ where
         let sequences: Vec<Sequence> = (0..args.batch)
             .map(|_| sequence(args.time, &mut rng))
             .collect();
+        let mine = sequences
+            .into_iter()
+            .skip(world.rank())
+            .step_by(world.size());
+        let sequences: Vec<Sequence> = mine.collect();
         let (start, before) = (Instant::now(), processor_time()?);
         let out = trainer.train_step(&sequences, false)?;
         steps.push((start.elapsed().as_secs_f64(), out.phases));
         processor_secs = processor_secs.min(processor_time()? - before);
         loss = out.objective;
+    }
+    if !world.is_first() {
+        return Ok(());
     }
     let memory = peak_memory();
     let (secs, phases) = steps
