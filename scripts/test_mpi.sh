@@ -31,5 +31,5 @@ has_mpi || install || {
 
 cargo check --release --workspace --bins --examples --features cuda,pretrain/nccl
 cargo build --release --workspace --bins --features pretrain/mpi
-# one test at a time: each starts up to four processes
-cargo test --release --workspace --features tests/mpi --test mpi -- --test-threads=1 "$@"
+# two at a time: each starts up to four processes, and some wait for most of their time
+cargo test --release --workspace --features tests/mpi --test mpi -- --test-threads=2 "$@"

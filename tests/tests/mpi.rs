@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -171,7 +171,14 @@ fn a_rank_that_is_killed_at_any_moment_leaves_no_trace() {
     while killed < KILLS {
         let out = job.path(&format!("killed-{runs}"));
         while killed < KILLS {
+            let started = SystemTime::now();
             let mut child = start_quietly(&mut job.on(2, &out));
+            // Not before the processes have joined: Open MPI's own start does not always survive that.
+            let config = out.join("config.toml");
+            let begun = || fs::metadata(&config).is_ok_and(|it| it.modified().unwrap() >= started);
+            while !begun() && child.try_wait().unwrap().is_none() {
+                thread::sleep(Duration::from_millis(2));
+            }
             thread::sleep(duration.mul_f64(rng.random::<f64>()));
             let ranks = ranks_of(&child);
             let was_killed = ranks

@@ -99,7 +99,9 @@ pub fn train(
         peak_flops: args.peak_flops,
     };
     if args.dry_run {
-        show::dry_run(args, resolved, recipe, &options)?;
+        if world.is_first() {
+            show::dry_run(args, resolved, recipe, &options)?;
+        }
         return Ok(None);
     }
     let summary = with_backend!(backend?, run(plan, &options))?;
