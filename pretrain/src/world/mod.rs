@@ -32,7 +32,6 @@ use launcher::Launched;
 pub struct World {
     rank: usize,
     size: usize,
-    local_rank: usize,
     local_size: usize,
     hosts: Arc<dyn Hosts>,
     /// Nanoseconds.
@@ -119,7 +118,6 @@ impl World {
         Self {
             rank: 0,
             size: 1,
-            local_rank: 0,
             local_size: 1,
             hosts: Arc::new(Alone),
             waited: Arc::default(),
@@ -135,11 +133,6 @@ impl World {
     /// Number of processes.
     pub fn size(&self) -> usize {
         self.size
-    }
-
-    /// Number of this process among those of its machine, by which it takes a device.
-    pub fn local_rank(&self) -> usize {
-        self.local_rank
     }
 
     /// Number of processes of its machine.

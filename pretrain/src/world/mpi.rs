@@ -50,7 +50,7 @@ pub(super) fn join(launched: &Launched) -> Result<World> {
     let thread = thread
         .spawn(move || run(&queue, shared, counted, &tell))
         .map_err(|e| Error::World(format!("no thread for MPI: {e}")))?;
-    let Ok([rank, size, local_rank, local_size]) = found.recv() else {
+    let Ok([rank, size, local_size]) = found.recv() else {
         return Err(Error::World(
             "MPI does not start; its own message says why".into(),
         ));
@@ -66,7 +66,6 @@ pub(super) fn join(launched: &Launched) -> Result<World> {
     Ok(World {
         rank,
         size,
-        local_rank,
         local_size,
         hosts: Arc::new(link),
         waited: Arc::default(),
@@ -210,14 +209,14 @@ fn run(
     queue: &Receiver<Job>,
     standing: Arc<Standing>,
     sent: Arc<AtomicU64>,
-    tell: &SyncSender<[usize; 4]>,
+    tell: &SyncSender<[usize; 3]>,
 ) {
     let Some((universe, _)) = ::mpi::initialize_with_threading(Threading::Funneled) else {
         return;
     };
     let world = universe.world();
     let node = world.split_shared(world.rank());
-    let place = [world.rank(), world.size(), node.rank(), node.size()];
+    let place = [world.rank(), world.size(), node.size()];
     let mut thread = Thread {
         pulse: Pulse::new(world.duplicate()),
         votes: Votes::new(world.duplicate()),

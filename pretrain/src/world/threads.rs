@@ -119,7 +119,6 @@ pub(crate) fn ranks<T: Send>(size: usize, work: impl Fn(World) -> T + Sync) -> V
     let world = |rank| World {
         rank,
         size,
-        local_rank: rank,
         local_size: size,
         hosts: Arc::new(Thread {
             rank,
